@@ -1,0 +1,30 @@
+"""The errors that gumnet raises on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """The input or the call is wrong, and the user can mend it.
+
+    The message is one line: what is wrong, where, and what to do. The command line prints it without a traceback and
+    exits with 2.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, naming the field where there is one.
+    cure
+        What the user can do about it, as an imperative.
+    path
+        The file that holds the problem, where there is one.
+    """
+
+    def __init__(self, problem: str, *, cure: str = "", path: str | Path | None = None) -> None:
+        self.problem = problem
+        self.cure = cure
+        self.path = path
+        message = f"{path}: {problem}" if path is not None else problem
+        message = f"{message}; {cure}" if cure else message
+        super().__init__(" ".join(message.split()))

@@ -1,0 +1,1 @@
+"""Rigid transformations, resampling, Fourier space and missing wedges: batched and differentiable."""

@@ -1,0 +1,295 @@
+"""`Particles` and `Poses`: what every stage takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from gumnet.errors import InputError
+from gumnet.types import Labels, Rotations, Scores, Vectors, Volumes, Weights
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNASSIGNED = 0
+"""Half set and class of a particle that has none yet."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Poses of n particles: ``x_particle = R @ x_reference + t``, voxels from the centre.
+
+    Parameters
+    ----------
+    rotations
+        Rotation matrices of shape (n, 3, 3), acting on (x, y, z) vectors.
+    shifts
+        Translations of shape (n, 3), (x, y, z), in voxels.
+    scores
+        One score a particle, shape (n,); higher is better, NaN where there is none.
+    """
+
+    rotations: Rotations
+    shifts: Vectors
+    scores: Scores
+
+    @classmethod
+    def identity(cls, n: int, dtype: torch.dtype = torch.float64) -> Poses:
+        """Return n poses that change nothing, without scores."""
+        eye = torch.eye(3, dtype=dtype).expand(n, 3, 3).clone()
+        return cls(eye, torch.zeros(n, 3, dtype=dtype), torch.full((n,), torch.nan, dtype=dtype))
+
+    @classmethod
+    def of(cls, rotations: Rotations, shifts: Vectors, scores: Scores | None = None) -> Poses:
+        """Return poses from rotations (n, 3, 3) and shifts (n, 3), with NaN for scores that are not given."""
+        if scores is None:
+            scores = torch.full(rotations.shape[:1], torch.nan, dtype=rotations.dtype, device=rotations.device)
+        return cls(rotations, shifts, scores)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Poses]) -> Poses:
+        """Return the poses of all ``parts``, in order."""
+        return cls(
+            torch.cat([p.rotations for p in parts]),
+            torch.cat([p.shifts for p in parts]),
+            torch.cat([p.scores for p in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Poses:
+        return Poses(self.rotations[index], self.shifts[index], self.scores[index])
+
+    def inverse(self) -> Poses:
+        """Return the poses of the reference on the particle: ``x_reference = R' x_particle + t'``."""
+        transposed = self.rotations.mT
+        return Poses(transposed, -(transposed @ self.shifts[..., None])[..., 0], self.scores)
+
+    def compose(self, inner: Poses) -> Poses:
+        """Return the poses that apply ``inner`` first and then these: ``x -> R (R_inner x + t_inner) + t``."""
+        rotations = self.rotations @ inner.rotations
+        shifts = (self.rotations @ inner.shifts[..., None])[..., 0] + self.shifts
+        return Poses(rotations, shifts, self.scores)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Poses:
+        """Return the poses on another device or in another floating-point type."""
+        return Poses(
+            self.rotations.to(device=device, dtype=dtype),
+            self.shifts.to(device=device, dtype=dtype),
+            self.scores.to(device=device, dtype=dtype),
+        )
+
+
+class Source(Protocol):
+    """A lazy row of tensors, one a particle: read when asked for, never all at once unless asked for."""
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Return the tensors of the particles at ``indices``, float32 on the CPU, stacked along the first axis.
+
+        Volumes are (k, N, N, N), weights (k, N, N, N // 2 + 1). Raises `InputError` for one that cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Tensors that are in memory already: volumes (n, N, N, N) or weights (n, N, N, N // 2 + 1)."""
+
+    tensors: Tensor
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+        return int(self.tensors.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Return the tensors at ``indices`` as float32."""
+        return self.tensors[list(indices)].to(torch.float32)
+
+
+@dataclass(frozen=True)
+class SharedWeights:
+    """One set of Fourier weights (N, N, N // 2 + 1) that all n particles share."""
+
+    weights: Weights
+    count: int
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+        return int(self.weights.shape[0])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Return the shared weights once for each of ``indices``, without copying."""
+        return self.weights.to(torch.float32).expand(len(indices), *self.weights.shape)
+
+
+@dataclass(frozen=True)
+class SubsetSource:
+    """Some rows of another source, in the given order."""
+
+    parent: Source
+    indices: tuple[int, ...]
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+        return self.parent.box
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Return the rows at ``indices`` of this subset."""
+        return self.parent.read([self.indices[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A set of subtomograms with their poses and metadata; volumes are read batch by batch.
+
+    Parameters
+    ----------
+    volumes
+        Lazy source of n cubic volumes (N, N, N).
+    poses
+        Poses of the n particles on the reference.
+    voxel_size_angstrom
+        Size of a voxel.
+    weights
+        Lazy source of Fourier weights (N, N, N // 2 + 1), or None where everything was observed.
+    half_sets
+        1 or 2 for each particle, 0 where it has none yet.
+    classes
+        Class number of each particle, from 1; 0 where it has none.
+    names
+        One name a particle, as its file calls it.
+    table, optics
+        The metadata rows as they were read, kept for writing; None for particles that never were in a table.
+    """
+
+    volumes: Source
+    poses: Poses
+    voxel_size_angstrom: float
+    weights: Source | None = None
+    half_sets: Labels = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    classes: Labels = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    names: tuple[str, ...] = ()
+    table: pd.DataFrame | None = None
+    optics: pd.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.volumes)
+        for name in ("half_sets", "classes"):
+            if len(getattr(self, name)) == 0:
+                object.__setattr__(self, name, torch.zeros(n, dtype=torch.int64))
+        if not self.names:
+            object.__setattr__(self, "names", tuple(f"particle {i + 1}" for i in range(n)))
+        lengths = {
+            "poses": len(self.poses),
+            "half_sets": len(self.half_sets),
+            "classes": len(self.classes),
+            "names": len(self.names),
+        }
+        if self.weights is not None:
+            lengths["weights"] = len(self.weights)
+        if self.table is not None:
+            lengths["table"] = len(self.table)
+        for name, length in lengths.items():
+            if length != n:
+                raise InputError(f"{name} has {length} entries for {n} volumes", cure="give one a volume")
+        if self.weights is not None and self.weights.box != self.volumes.box:
+            raise InputError(
+                f"the Fourier weights are for a box of {self.weights.box}, the volumes are of {self.volumes.box}",
+                cure="use weights made at the box of the particles",
+            )
+
+    @classmethod
+    def from_tensors(
+        cls,
+        volumes: Volumes,
+        *,
+        voxel_size_angstrom: float,
+        weights: Weights | None = None,
+        poses: Poses | None = None,
+        classes: Labels | None = None,
+        half_sets: Labels | None = None,
+    ) -> Particles:
+        """Return particles held in memory.
+
+        Parameters
+        ----------
+        volumes
+            Shape (n, N, N, N), [z, y, x].
+        weights
+            Shape (N, N, N // 2 + 1), shared by all, or (n, N, N, N // 2 + 1); None where everything was observed.
+        """
+        n = len(volumes)
+        empty = torch.zeros(0, dtype=torch.int64)
+        source: Source | None = None
+        if weights is not None:
+            source = SharedWeights(weights, n) if weights.ndim == 3 else MemorySource(weights)
+        return cls(
+            volumes=MemorySource(volumes),
+            poses=Poses.identity(n) if poses is None else poses,
+            voxel_size_angstrom=voxel_size_angstrom,
+            weights=source,
+            classes=empty if classes is None else classes,
+            half_sets=empty if half_sets is None else half_sets,
+        )
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+        return self.volumes.box
+
+    def read_volumes(self, indices: Sequence[int]) -> Volumes:
+        """Return the volumes at ``indices``, shape (k, N, N, N), float32."""
+        return self.volumes.read(indices)
+
+    def read_weights(self, indices: Sequence[int]) -> Weights | None:
+        """Return the Fourier weights at ``indices``, shape (k, N, N, N // 2 + 1), or None if all was observed."""
+        return None if self.weights is None else self.weights.read(indices)
+
+    def batches(self, size: int) -> Iterator[list[int]]:
+        """Yield all indices in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield list(range(start, min(start + size, len(self))))
+
+    def select(self, indices: Sequence[int] | Tensor) -> Particles:
+        """Return the particles at ``indices``, in that order, still lazy."""
+        rows = tuple(int(i) for i in indices)
+        index = torch.tensor(rows, dtype=torch.int64)
+        return replace(
+            self,
+            volumes=SubsetSource(self.volumes, rows),
+            weights=None if self.weights is None else SubsetSource(self.weights, rows),
+            poses=self.poses[index],
+            half_sets=self.half_sets[index],
+            classes=self.classes[index],
+            names=tuple(self.names[i] for i in rows),
+            table=None if self.table is None else self.table.iloc[list(rows)].reset_index(drop=True),
+        )
+
+    def with_poses(self, poses: Poses) -> Particles:
+        """Return the same particles with other poses."""
+        return replace(self, poses=poses)
