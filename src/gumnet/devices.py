@@ -8,7 +8,7 @@ from gumnet.errors import InputError
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device called ``name``: auto, cpu, cuda or cuda:N. auto takes the first GPU, and the CPU without one."""
+    """Return the device called ``name``: auto, cpu, cuda or cuda:N; auto is the first GPU, or the CPU without one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -24,5 +24,5 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """Return a CPU random generator started at ``seed``; draws are made on the CPU so that every device gets the same."""
+    """Return a random generator started at ``seed``, on the CPU so that every device gets the same draws."""
     return torch.Generator().manual_seed(seed)

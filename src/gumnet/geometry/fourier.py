@@ -14,12 +14,14 @@ _AXES = (-3, -2, -1)
 
 def to_fourier(volumes: Tensor) -> Spectra:
     """Return the spectra (..., N, N, N // 2 + 1) of volumes (..., N, N, N), phases relative to the centre voxel."""
-    return torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=_AXES), dim=_AXES)
+    spectra: Tensor = torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=_AXES), dim=_AXES)
+    return spectra
 
 
 def to_real(spectra: Spectra, box: int) -> Tensor:
     """Return the volumes (..., N, N, N) of spectra (..., N, N, N // 2 + 1); the inverse of `to_fourier`."""
-    return torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box,) * 3, dim=_AXES), dim=_AXES)
+    volumes: Tensor = torch.fft.fftshift(torch.fft.irfftn(spectra, s=(box,) * 3, dim=_AXES), dim=_AXES)
+    return volumes
 
 
 def frequencies(box: int, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -72,7 +74,7 @@ def spread_shells(values: Tensor, box: int) -> Tensor:
 
 
 def phase_ramp(box: int, shifts: Vectors) -> Tensor:
-    """Return ``exp(-2 pi i k . t)``, shape (..., N, N, N // 2 + 1): the factor that moves a volume by ``shifts`` (..., 3)."""
+    """Return the factor (..., N, N, N // 2 + 1) that moves a volume by ``shifts`` (..., 3): ``exp(-2 pi i k . t)``."""
     k = frequencies(box, device=shifts.device, dtype=shifts.dtype)
     angle = -2 * math.pi * torch.einsum("zyxc,...c->...zyx", k, shifts)
     return torch.polar(torch.ones_like(angle), angle)
