@@ -23,12 +23,12 @@ def test_grid_rotations_are_proper_rotations():
     assert torch.allclose(torch.linalg.det(grid), torch.ones(100, dtype=torch.float64))
 
 
-def test_grid_size_covers_as_densely_as_a_cubic_lattice_of_that_spacing():
-    """In a cubic lattice a random point lies 0.480 spacings from its nearest neighbour on average."""
+def test_grid_size_covers_nearly_as_densely_as_a_cubic_lattice_of_that_spacing():
+    """In a cubic lattice a random point lies 0.480 spacings from its nearest neighbour; the spiral is 6 % looser."""
     grid = so3.super_fibonacci(so3.grid_size_for_spacing(15.0))
     probes = so3.random_rotations(500, generator=torch.Generator().manual_seed(3))
     nearest = so3.angular_distance_degrees(probes[:, None], grid[None]).min(dim=1).values
-    assert nearest.mean() == pytest.approx(0.480 * 15.0, rel=0.06)
+    assert nearest.mean() == pytest.approx(1.06 * 0.480 * 15.0, rel=0.03)
 
 
 def test_random_rotations_are_uniform():

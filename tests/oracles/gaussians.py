@@ -33,7 +33,7 @@ def density(
 
 
 def spectrum(frequencies: Tensor, *, sigma: float = 1.6) -> Tensor:
-    """Return the continuous Fourier transform of the reference density at ``frequencies`` (..., 3), cycles per voxel."""
+    """Return the Fourier transform of the reference density at ``frequencies`` (..., 3) in cycles per voxel."""
     out = torch.zeros(frequencies.shape[:-1], dtype=torch.complex128)
     envelope = (2 * math.pi * sigma**2) ** 1.5 * torch.exp(-2 * (math.pi * sigma) ** 2 * (frequencies**2).sum(-1))
     for position, amplitude in zip(CENTRES, AMPLITUDES, strict=True):
