@@ -1,0 +1,1 @@
+"""Reports that people read: figures, and one HTML page that holds everything."""

@@ -1,0 +1,214 @@
+"""Figures for the report, drawn by matplotlib without a display.
+
+Text and axes are drawn in the colour of the page around them, so that one file is readable in light and in dark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+INK = "#010203"
+"""Stands for the text colour of the page while matplotlib draws; replaced by ``currentColor`` in the SVG."""
+
+SERIES = ("#2b7bba", "#c8701c", "#1f8f6b", "#a0569b")
+"""Colours of curves: told apart by the colour-blind, and dark and light enough for both kinds of page."""
+
+WIDTH_INCHES = 4.6
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing for the page: SVG, what it shows in words, and its caption."""
+
+    svg: str
+    alt: str
+    caption: str
+
+
+@contextmanager
+def style(ink: str = INK) -> Iterator[None]:
+    """Draw in the style of the report while the block runs."""
+    import matplotlib
+
+    settings = {
+        "text.color": ink,
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "axes.facecolor": "none",
+        "figure.facecolor": "none",
+        "savefig.facecolor": "none",
+        "font.size": 9.5,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "gumnet",
+        "text.parse_math": False,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def new_drawing(height_inches: float = 3.0) -> tuple[Drawing, Axes]:
+    """Return a drawing of the width of the report, and its axes. No window system is touched."""
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+    return drawing, drawing.add_subplot()
+
+
+def legend_above(axes: Axes) -> None:
+    """Put the legend above the axes, where it hides nothing."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8.5)
+
+
+def finish(drawing: Drawing, alt: str, caption: str) -> Figure:
+    """Return a drawing as SVG that takes its text colour and font from the page, without fixed size."""
+    buffer = io.StringIO()
+    drawing.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    svg = text[text.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1
+    )
+    svg = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", svg)
+    # Several drawings live in one page, and ids must not meet: each drawing gets a prefix of its own.
+    prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", svg)
+    return Figure(svg, alt, caption)
+
+
+def resolution_text(resolution_angstrom: float) -> str:
+    """Return a resolution in words, also where the curve never crosses its threshold."""
+    return f"{resolution_angstrom:.1f} Å" if math.isfinite(resolution_angstrom) else "not reached"
+
+
+def fsc_figure(
+    curves: Mapping[str, Tensor],
+    *,
+    voxel_size_angstrom: float,
+    box: int,
+    thresholds: Mapping[str, tuple[float, float]],
+    caption: str,
+) -> Figure:
+    """Return Fourier shell correlations against spatial frequency.
+
+    Parameters
+    ----------
+    curves
+        FSC of every shell from 0 on, shape (N // 2 + 1,), by name.
+    voxel_size_angstrom, box
+        Voxel size and side N of the maps.
+    thresholds
+        For a curve's name, its threshold and the resolution in Angstrom where it falls below that.
+    """
+    with style():
+        drawing, axes = new_drawing()
+        seen = sorted({threshold for threshold, _ in thresholds.values()})
+        for threshold in seen:
+            axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
+            axes.annotate(
+                f"{threshold:g}",
+                (1, threshold),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=8,
+            )
+        axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
+        words = []
+        for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
+            frequency = torch.arange(len(curve)) / (box * voxel_size_angstrom)
+            axes.plot(frequency.numpy(), curve.cpu().numpy(), color=colour, linewidth=1.8, label=name)
+            if name not in thresholds:
+                continue
+            threshold, resolution = thresholds[name]
+            words.append(f"{name}: {resolution_text(resolution)} at FSC {threshold:g}")
+            if math.isfinite(resolution):
+                axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
+                axes.annotate(
+                    resolution_text(resolution),
+                    (1 / resolution, threshold),
+                    textcoords="offset points",
+                    xytext=(6, 6),
+                    fontsize=8.5,
+                )
+        axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))
+        axes.set_xlim(0, 1.02 / (2 * voxel_size_angstrom))
+        axes.locator_params(axis="x", nbins=5)
+        legend_above(axes)
+        return finish(drawing, "Fourier shell correlation. " + ". ".join(words) + ".", caption)
+
+
+def histogram_figure(
+    values: Tensor, *, limit: float, bins: int = 24, xlabel: str, marks: Mapping[str, float], caption: str
+) -> Figure:
+    """Return a histogram of ``values``; those beyond ``limit`` are counted in the last bar, and the axis says so.
+
+    Parameters
+    ----------
+    marks
+        Vertical lines by name, such as the mean and the median.
+    """
+    values = values.detach().cpu().to(torch.float64)
+    beyond = int((values > limit).sum())
+    edges = torch.linspace(0, limit, bins + 1, dtype=torch.float64)
+    counts, _ = torch.histogram(values.clamp(max=limit), edges)
+    with style():
+        drawing, axes = new_drawing()
+        axes.bar(edges[:-1].numpy(), counts.numpy(), width=limit / bins, align="edge", color=SERIES[0], linewidth=0)
+        for (name, value), colour, dash in zip(marks.items(), SERIES[1:], ("-", "--"), strict=False):
+            axes.axvline(min(value, limit), color=colour, linewidth=1.6, linestyle=dash, label=f"{name} {value:.2f}")
+        if beyond:
+            axes.annotate(
+                f"{beyond} beyond", (limit, float(counts[-1])), ha="right", va="bottom", fontsize=8, color=INK
+            )
+        axes.set(xlabel=xlabel, ylabel="count", xlim=(0, limit))
+        legend_above(axes)
+        axes.locator_params(axis="y", integer=True)
+        words = ", ".join(f"{name} {value:.2f}" for name, value in marks.items())
+        alt = f"Histogram of {len(values)} values, {xlabel}: {words}; {beyond} beyond {limit:g}."
+        return finish(drawing, alt, caption)
+
+
+def line_figure(
+    x: Sequence[float], series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str, caption: str
+) -> Figure:
+    """Return one line for each of ``series`` over ``x``."""
+    with style():
+        drawing, axes = new_drawing(2.6)
+        for (name, values), colour in zip(series.items(), SERIES, strict=False):
+            axes.plot(list(x), list(values), "o-", color=colour, linewidth=1.6, markersize=4, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.locator_params(axis="x", integer=True)
+        if len(series) > 1:
+            legend_above(axes)
+        words = "; ".join(f"{name}: {', '.join(f'{v:.3g}' for v in values)}" for name, values in series.items())
+        return finish(drawing, f"{ylabel} against {xlabel}. {words}.", caption)
+
+
+def save_png(drawing: Drawing, path: Path) -> None:
+    """Write a drawing as PNG on white, for pages that cannot hold SVG."""
+    drawing.savefig(path, format="png", dpi=110, facecolor="white")
