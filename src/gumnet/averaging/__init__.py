@@ -1,0 +1,1 @@
+"""Averages of aligned particles, half sets, masks and the Fourier shell correlation."""
