@@ -1,0 +1,206 @@
+"""MRC maps, stacks of volumes and stacks of images; volumes are read one by one, when they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gumnet.errors import InputError
+from gumnet.io.atomic import write_whole
+from gumnet.io.check import existing_file, finite, informative, positive_voxel_size
+from gumnet.io.mrc_header import HEADER_BYTES, MrcHeader, build_header, read_header
+from gumnet.types import Volume, Volumes
+
+Entry = tuple[Path, int | None]
+"""A volume in a file: the path, and its number in a stack from 0, or None where the file is one volume."""
+
+
+def read_map(
+    path: str | Path, *, voxel_size_angstrom: float | None = None, need_voxel_size: bool = True
+) -> tuple[Volume, float]:
+    """Return the volume (N, N, N), float32, of an MRC file and its voxel size in Angstrom.
+
+    Parameters
+    ----------
+    voxel_size_angstrom
+        Used in place of what the header says.
+    need_voxel_size
+        Whether a header without a usable voxel size (0, 1 or anisotropic) is an error; if not, NaN is returned for it.
+
+    Raises
+    ------
+    InputError
+        If the file is not one cubic volume with finite, varying values, or the voxel size is needed and not known.
+    """
+    header = read_header(path)
+    volume = torch.from_numpy(informative(read_cube(header, None), header.path))
+    size = math.nan
+    if voxel_size_angstrom is not None:
+        size = positive_voxel_size(voxel_size_angstrom)
+    elif header.voxel_size_angstrom is not None:
+        size = header.voxel_size_angstrom
+    elif need_voxel_size:
+        said = " x ".join(f"{s:g}" for s in header.voxel_sizes_angstrom)
+        raise InputError(f"the header has no usable voxel size ({said} Angstrom)", cure=_ASK_SIZE, path=header.path)
+    return volume, size
+
+
+_ASK_SIZE = "give the voxel size in Angstrom with --voxel-size"
+
+
+def read_image_stack(path: str | Path) -> Tensor:
+    """Return the images (n, N, N), float32, of a stack of square 2D images."""
+    header = read_header(path)
+    sections, rows, columns = header.shape
+    if rows != columns:
+        raise InputError(
+            f"the images are {columns} x {rows}, not square", cure="extract square images", path=header.path
+        )
+    return torch.from_numpy(finite(header.read_sections(0, sections), header.path, "the stack"))
+
+
+def read_cube(header: MrcHeader, index: int | None) -> NDArray[np.float32]:
+    """Return one cubic volume (N, N, N) of a file: number ``index`` of a stack, from 0, or the only one."""
+    box = header.shape[-1]
+    block = read_block(header, index)
+    if block.shape != (box, box, box):
+        shape = " x ".join(str(n) for n in reversed(block.shape))
+        kind = "2D images, a volume is wanted" if _holds_images(header) else "not a cube"
+        raise InputError(f"{shape} voxels are {kind}", cure="give cubic 3D subtomograms", path=header.path)
+    return block
+
+
+def read_block(header: MrcHeader, index: int | None) -> NDArray[np.float32]:
+    """Return the sections (nz, ny, nx) of volume ``index`` of a stack, from 0, or of the only volume of the file."""
+    depth = header.volume_depth
+    count = header.shape[0] // depth
+    if index is None and count > 1:
+        raise InputError(f"is a stack of {count} volumes", cure="name one as 1@stack.mrcs", path=header.path)
+    number = 0 if index is None else index
+    if not 0 <= number < count:
+        # A stack of images has one "volume"; a number in it shows that the caller takes the images for volumes.
+        cure = "give 3D subtomograms" if _holds_images(header) else f"use numbers from 1 to {count}"
+        raise InputError(f"there is no volume {number + 1}, it holds {count}", cure=cure, path=header.path)
+    return header.read_sections(number * depth, depth)
+
+
+def _holds_images(header: MrcHeader) -> bool:
+    return header.shape[0] == 1 or header.space_group == 0
+
+
+def write_map(path: str | Path, volume: Volume, voxel_size_angstrom: float, *, overwrite: bool = False) -> None:
+    """Write a volume (N, N, N) as a float32 MRC file."""
+    _write(path, [volume], voxel_size_angstrom, stack=False, overwrite=overwrite)
+
+
+def write_volume_stack(
+    path: str | Path, volumes: Volumes | Iterable[Tensor], voxel_size_angstrom: float, *, overwrite: bool = False
+) -> None:
+    """Write volumes as one float32 MRC volume stack (space group 401), one after the other along z.
+
+    Parameters
+    ----------
+    volumes
+        Shape (n, N, N, N), or volumes (N, N, N) one by one so that they never are in memory at once.
+    """
+    _write(path, volumes, voxel_size_angstrom, stack=True, overwrite=overwrite)
+
+
+def _write(
+    path: str | Path, volumes: Tensor | Iterable[Tensor], voxel_size_angstrom: float, *, stack: bool, overwrite: bool
+) -> None:
+    """Write volumes one by one, then the header, which needs their number and statistics."""
+    size = positive_voxel_size(voxel_size_angstrom)
+    sections, low, high, total, squares, shape = 0, math.inf, -math.inf, 0.0, 0.0, (0, 0, 0)
+    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        file.write(bytes(HEADER_BYTES))
+        for block in _arrays(volumes):
+            if sections and block.shape != shape:
+                raise InputError(f"volumes of {shape} and of {block.shape} voxels do not go in one stack", path=path)
+            shape = block.shape
+            sections += shape[0]
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+            total += float(block.sum(dtype=np.float64))
+            squares += float(np.square(block, dtype=np.float64).sum())
+            file.write(block.tobytes())
+        if sections == 0:
+            raise InputError("there are no volumes to write", path=path)
+        count = sections * shape[1] * shape[2]
+        deviation = math.sqrt(max(0.0, squares / count - (total / count) ** 2))
+        file.seek(0)
+        file.write(
+            build_header(
+                (sections, shape[1], shape[2]),
+                size,
+                depth=shape[0] if stack else None,
+                statistics=(low, high, total / count, deviation),
+            )
+        )
+
+
+def _arrays(volumes: Tensor | Iterable[Tensor]) -> Iterator[NDArray[np.float32]]:
+    for volume in volumes:
+        yield np.ascontiguousarray(volume.detach().cpu().numpy(), np.float32)
+
+
+@dataclass(frozen=True)
+class MrcSource:
+    """Volumes in MRC files, read when asked for; no file is opened before.
+
+    Parameters
+    ----------
+    entries
+        Where each volume is: its file, and its number in a stack from 0, or None.
+    box
+        Side in voxels that all of them must have.
+    """
+
+    entries: tuple[Entry, ...]
+    box: int
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def read(self, indices: Sequence[int]) -> Volumes:
+        """Return the volumes (k, N, N, N) at ``indices``, float32.
+
+        Raises
+        ------
+        InputError
+            Naming the file and the particle, for a volume that is missing, cut off, of another box, or not finite.
+        """
+        volumes = torch.empty(len(indices), self.box, self.box, self.box)
+        for out, index in zip(volumes, indices, strict=True):
+            out.copy_(torch.from_numpy(self._read(index)))
+        return volumes
+
+    def _read(self, index: int) -> NDArray[np.float32]:
+        path, number = self.entries[index]
+        name = f"particle {index + 1}"
+        header = read_header(existing_particle(path, name))
+        volume = read_cube(header, number)
+        if len(volume) != self.box:
+            raise InputError(
+                f"{name} has a box of {len(volume)}, the first particle one of {self.box}",
+                cure="extract all particles with one box, or leave it out with --skip-bad",
+                path=path,
+            )
+        return informative(volume, path, name)
+
+
+def existing_particle(path: Path, name: str) -> Path:
+    """Return the path of the file of the particle called ``name``, if it exists."""
+    if not path.exists():
+        raise InputError(
+            f"no such file, but the table names it for {name}",
+            cure="check the folder, or leave it out with --skip-bad",
+            path=path,
+        )
+    return existing_file(path, "a volume")
