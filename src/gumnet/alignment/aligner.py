@@ -1,0 +1,111 @@
+"""The protocol of an alignment method, and the registry of methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from gumnet.errors import InputError
+from gumnet.particles import Poses
+from gumnet.types import Volumes, Weights
+
+if TYPE_CHECKING:
+    from gumnet.model.gumnet import GumNet
+
+DEFAULT_MAX_SHIFT = 0.25
+"""Largest shift along each axis, in boxes, unless another is asked for.
+
+Simulated particles lie within 0.2 boxes of the centre along each axis, and picked ones closer. Beyond a quarter a
+particle that fills half of its box, as is usual, would be cut.
+"""
+
+
+@dataclass(frozen=True)
+class AlignerOptions:
+    """What every method is told.
+
+    Parameters
+    ----------
+    refine
+        Whether the poses of the search, or of the network, are refined continuously.
+    max_shift
+        Largest shift along each axis, in voxels; a quarter of the box unless given.
+    max_frequency
+        Highest frequency that is used, in cycles per voxel; all below Nyquist unless given, each shell weighted by its
+        signal-to-noise.
+    model
+        Network, or path of its weights, for the methods that need one.
+    """
+
+    refine: bool = True
+    max_shift: float | None = None
+    max_frequency: float | None = None
+    model: GumNet | str | Path | None = None
+
+    def max_shift_voxels(self, box: int) -> float:
+        """Return the largest shift along each axis, in voxels, for a box of ``box`` voxels."""
+        return DEFAULT_MAX_SHIFT * box if self.max_shift is None else self.max_shift
+
+    def max_shell(self, box: int) -> int:
+        """Return the highest shell that is used in a box of ``box`` voxels, below Nyquist."""
+        highest = (box - 1) // 2
+        if self.max_frequency is None:
+            return highest
+        return max(1, min(highest, round(self.max_frequency * box)))
+
+
+class Aligner(Protocol):
+    """Finds the poses of particles on a reference; stateless between calls, and ready on one device."""
+
+    def align(
+        self,
+        reference: Volumes,
+        particles: Volumes,
+        weights_reference: Weights | None,
+        weights_particles: Weights | None,
+        prior: Poses | None = None,
+    ) -> Poses:
+        """Return the poses of n particles, ``x_particle = R x_reference + t``, with their scores.
+
+        Parameters
+        ----------
+        reference
+            Shape (1, N, N, N), shared by all particles, or (n, N, N, N), one each. float32, on the method's device.
+        particles
+            Shape (n, N, N, N).
+        weights_reference
+            Shape (1, N, N, N // 2 + 1) or, with one reference each, (n, N, N, N // 2 + 1); None where all was observed.
+        weights_particles
+            Shape (1 or n, N, N, N // 2 + 1), or None.
+        prior
+            Poses (n) to start from: only their neighbourhood is searched. None searches all rotations.
+        """
+
+
+METHODS: dict[str, Callable[[AlignerOptions, torch.device], Aligner]] = {}
+"""Methods by name. A new one is a file here that defines an `Aligner`, and one line in `_fill`."""
+
+
+def _fill() -> None:
+    # In a function: the methods import this module for the protocol's types.
+    from gumnet.alignment.exhaustive import ExhaustiveAligner
+    from gumnet.alignment.learned import LearnedAligner
+
+    METHODS.setdefault("exhaustive", ExhaustiveAligner.make)
+    METHODS.setdefault("gumnet", LearnedAligner.make)
+
+
+def make_aligner(method: str, options: AlignerOptions, device: torch.device) -> Aligner:
+    """Return the aligner of a method; an unknown name is an `InputError` that lists the known ones."""
+    _fill()
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}", cure=f"use one of: {', '.join(sorted(METHODS))}")
+    if options.max_shift is not None and not 0 <= options.max_shift < float("inf"):
+        raise InputError(f"max_shift of {options.max_shift} voxels is not possible", cure="give 0 or more voxels")
+    if options.max_frequency is not None and not options.max_frequency > 0:
+        raise InputError(f"a highest frequency of {options.max_frequency} leaves nothing", cure="give one above 0")
+    return METHODS[method](options, device)

@@ -1,0 +1,121 @@
+"""The coefficients that a search uses, and how much each shell of them counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.averaging.mask import soft_sphere
+from gumnet.geometry.fourier import shell_sums, to_fourier
+from gumnet.types import Spectra, Volumes
+
+MODEL_ERROR = 0.1
+"""Power of what no rigid pose explains (interpolation, flexibility, envelope), as a share of the signal's power.
+
+Without it the shells of clean data, where noise is all but absent, would be weighted by an arbitrarily small number.
+"""
+_NOISE_RADIUS = 0.5
+"""Beyond this radius, in boxes, a volume holds noise and neighbours but little of its particle."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """The coefficients of the shells 1 ... ``shells``, one of each Friedel pair.
+
+    Parameters
+    ----------
+    box
+        Side N of the volumes.
+    shells
+        Highest shell, in units of 1 / N.
+    index
+        Integer frequencies (M, 3), in (x, y, z) order, kx 0 or more.
+    shell
+        Shell of each coefficient, (M,).
+    """
+
+    box: int
+    shells: int
+    index: Tensor
+    shell: Tensor
+
+    @classmethod
+    def up_to(cls, box: int, shells: int, device: torch.device | str = "cpu") -> Band:
+        """Return the band of shells 1 ... ``shells`` of a box of N voxels; the Nyquist frequency is left out."""
+        shells = max(1, min(shells, (box - 1) // 2))
+        axis = torch.arange(-shells, shells + 1, device=device)
+        z, y, x = torch.meshgrid(axis, axis, axis[shells:], indexing="ij")
+        shell = torch.round(torch.sqrt((x**2 + y**2 + z**2).to(torch.float64))).to(torch.int64)
+        # The half kx >= 0 holds the plane kx = 0 whole: one of each pair in it is enough.
+        one_of_pair = (x > 0) | (y > 0) | ((y == 0) & (z > 0))
+        keep = one_of_pair & (shell <= shells)
+        return cls(box, shells, torch.stack([x[keep], y[keep], z[keep]], dim=-1), shell[keep])
+
+    @property
+    def frequencies(self) -> Tensor:
+        """Frequencies (M, 3), (x, y, z), in cycles per voxel, float32."""
+        return self.index.to(torch.float32) / self.box
+
+    def take(self, spectra: Tensor) -> Tensor:
+        """Return the band (..., M) of half transforms (..., N, N, N // 2 + 1)."""
+        x, y, z = self.index.unbind(-1)
+        return spectra[..., z % self.box, y % self.box, x]
+
+
+@dataclass(frozen=True)
+class ShellPower:
+    """Power per observed coefficient of n volumes in shells 0 ... N // 2, split in two.
+
+    Parameters
+    ----------
+    signal, noise
+        Shape (n, N // 2 + 1), 0 or more.
+    """
+
+    signal: Tensor
+    noise: Tensor
+
+
+def shell_power(volumes: Volumes, transfer: Tensor | None) -> ShellPower:
+    """Return signal and noise power of each shell of volumes (n, N, N, N), read off the volumes themselves.
+
+    The corners of a box, beyond the sphere that fits in it, hold noise alone; what the whole box has more than that
+    density of power is signal. Neighbours in the corners count as noise, rightly.
+
+    Parameters
+    ----------
+    volumes
+        Volumes whose noise is the same wherever they were observed.
+    transfer
+        What acts on their signal, (n or 1, N, N, N // 2 + 1), or None where everything was observed.
+    """
+    box = volumes.shape[-1]
+    outside = 1 - soft_sphere(box, _NOISE_RADIUS * box - 1, 2.0, device=volumes.device, dtype=volumes.dtype)
+    share = (outside**2).mean()
+    observed = torch.ones(1, box, box, box // 2 + 1, device=volumes.device) if transfer is None else (transfer > 0)
+    count = shell_sums(observed.to(volumes.dtype), box).clamp_min(1.0)
+
+    def power(v: Volumes) -> Tensor:
+        spectra: Spectra = to_fourier(v)
+        return shell_sums(spectra.abs() ** 2 * observed, box) / count
+
+    whole = power(volumes)
+    noise = torch.minimum(power(volumes * outside) / share, whole)
+    return ShellPower(whole - noise, noise)
+
+
+def shell_weights(a: ShellPower, b: ShellPower) -> Tensor:
+    """Return the weight (n, N // 2 + 1) of each shell in the score of volumes a against volumes b.
+
+    For ``A = S + noise`` of power N_a and ``B = S + noise`` of power N_b, the log likelihood ratio of "the same signal"
+    weights ``Re A conj(B)`` by ``S / (N_a N_b + S (N_a + N_b))``: S / (N (N + 2 S)) for equal noise, and the matched
+    filter S / N for a noise-free reference. Scales of A and B do not matter.
+    """
+    noise_a = a.noise / a.signal.clamp_min(1e-12 * a.noise.clamp_min(1e-30)) + MODEL_ERROR
+    noise_b = b.noise / b.signal.clamp_min(1e-12 * b.noise.clamp_min(1e-30)) + MODEL_ERROR
+    scale = torch.sqrt((a.signal + a.noise) * (b.signal + b.noise)).clamp_min(1e-30)
+    # In units where the signal has power 1, total power is 1 + noise on both sides.
+    unit = torch.sqrt((1 + noise_a) * (1 + noise_b)) / scale
+    return unit / (noise_a * noise_b + noise_a + noise_b)

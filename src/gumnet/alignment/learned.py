@@ -1,0 +1,92 @@
+"""Alignment by the network, in one pass, and refined from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from gumnet.alignment.aligner import AlignerOptions
+from gumnet.alignment.exhaustive import COARSE_SHELLS
+from gumnet.alignment.refine import refine_in_two_bands
+from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.errors import InputError
+from gumnet.particles import Poses
+from gumnet.types import Volumes, Weights
+
+if TYPE_CHECKING:
+    from gumnet.model.gumnet import GumNet
+
+
+@dataclass(frozen=True)
+class LearnedAligner:
+    """Poses from Gum-Net; with a prior, the network is not asked and the prior is refined.
+
+    Parameters
+    ----------
+    options
+        Refinement, largest shift, band, model.
+    device
+        Where to compute.
+    model
+        The network, in evaluation mode on ``device``.
+    """
+
+    options: AlignerOptions
+    device: torch.device
+    model: GumNet
+
+    @classmethod
+    def make(cls, options: AlignerOptions, device: torch.device) -> LearnedAligner:
+        """Return the aligner, with the network loaded if its path was given."""
+        from gumnet.model.gumnet import GumNet
+        from gumnet.model.weights import load_model
+
+        model = options.model
+        if model is None:
+            raise InputError(
+                "method 'gumnet' needs a model",
+                cure="train one with `gumnet train`, and give its model.safetensors as --model, or as model= in Python",
+            )
+        if isinstance(model, GumNet):
+            return cls(options, device, model)
+        return cls(options, device, load_model(model).to(device))
+
+    def align(
+        self,
+        reference: Volumes,
+        particles: Volumes,
+        weights_reference: Weights | None,
+        weights_particles: Weights | None,
+        prior: Poses | None = None,
+    ) -> Poses:
+        """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
+        box = reference.shape[-1]
+        if self.model.config.box != box:
+            raise InputError(
+                f"the model is for a box of {self.model.config.box}, the volumes are of {box}",
+                cure="train a model at this box, or resample the volumes",
+            )
+        shells, max_shift = self.options.max_shell(box), self.options.max_shift_voxels(box)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            found = Candidates.from_poses(self._predict(reference, particles) if prior is None else prior, self.device)
+            comparison = Comparison.of(reference, particles, weights_reference, weights_particles)
+            if self.options.refine:
+                found = refine_in_two_bands(
+                    comparison, found, coarse_shells=COARSE_SHELLS, shells=shells, max_shift=max_shift
+                )
+            else:
+                found = rescored(comparison, found, shells)
+        return found.poses()
+
+    def _predict(self, reference: Volumes, particles: Volumes) -> Poses:
+        """Return the network's poses; it runs in evaluation mode, and is left in the mode it came in."""
+        training = self.model.training
+        device = next(self.model.parameters()).device
+        self.model.eval()
+        try:
+            rotations, shifts = self.model(reference.expand_as(particles).to(device), particles.to(device))
+        finally:
+            self.model.train(training)
+        return Poses.of(rotations, shifts)

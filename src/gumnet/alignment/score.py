@@ -1,0 +1,200 @@
+"""The score of a pose: constrained correlation of two spectra, each shell weighted by what it can tell.
+
+A volume is ``A = w_a S + noise``, the variance of the noise proportional to ``w_a``. Divided by ``c_a = sqrt(w_a)`` its
+noise is the same wherever it was observed, and ``c_a`` is what acts on the signal. The score of two such volumes is the
+correlation of each times the other's ``c``, with the shells weighted by g,
+
+    sum g Re(A conj(B)) c_a c_b / sqrt(sum g |A|^2 c_b^2  sum g |B|^2 c_a^2),
+
+which is 1 for two noise-free volumes whatever their weights, and for binary wedges the correlation on the shared
+observed region (Förster et al., J. Struct. Biol. 161, 276, 2008). Turning a changes A and c_a, so both norms depend on
+the rotation; a shift changes phases only, so one inverse FFT gives the numerator at all shifts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import roma
+import torch
+from torch import Tensor
+
+from gumnet.alignment.band import Band, shell_power, shell_weights
+from gumnet.alignment.spectrum import TurnedSpectra, transfer_of
+from gumnet.averaging.mask import soft_sphere
+from gumnet.geometry.fourier import to_fourier, to_real
+from gumnet.particles import Poses
+from gumnet.types import Rotations, Spectra, Vectors, Volumes, Weights
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class BandData:
+    """What the score needs of n particles within one band, all of shape (n, M).
+
+    Parameters
+    ----------
+    matched
+        ``g conj(B) c_b``, complex: times the reference's ``A c_a`` and summed, this is the numerator.
+    transfer_power
+        ``g c_b^2``: the norm of the reference is its sum with ``|A|^2``.
+    power
+        ``g |B|^2``: the norm of the particle is its sum with ``c_a^2``.
+    """
+
+    band: Band
+    matched: Tensor
+    transfer_power: Tensor
+    power: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> BandData:
+        return BandData(self.band, self.matched[rows], self.transfer_power[rows], self.power[rows])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """n particles made ready to be compared with one reference, or with one each.
+
+    Parameters
+    ----------
+    reference
+        Volumes (1 or n, N, N, N) of white noise, masked by a soft sphere.
+    reference_transfer
+        Shape (1 or n, N, N, N // 2 + 1), or None where everything was observed.
+    spectra
+        Spectra of the particles (n, N, N, N // 2 + 1), of white noise.
+    transfer
+        Shape (1 or n, N, N, N // 2 + 1), or None.
+    shell_weights
+        Shape (n, N // 2 + 1).
+    """
+
+    reference: Volumes
+    reference_transfer: Weights | None
+    spectra: Spectra
+    transfer: Weights | None
+    shell_weights: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        reference: Volumes,
+        particles: Volumes,
+        weights_reference: Weights | None,
+        weights_particles: Weights | None,
+    ) -> Comparison:
+        """Return the comparison of particles (n, N, N, N) with a reference (1 or n, N, N, N), in float32."""
+        box = reference.shape[-1]
+        mask = soft_sphere(box, device=reference.device)
+        c_a, c_b = transfer_of(weights_reference), transfer_of(weights_particles)
+        a, b = _whiten(reference, c_a), _whiten(particles, c_b)
+        weights = shell_weights(shell_power(a, c_a), shell_power(b, c_b))
+        return cls(a * mask, c_a, to_fourier(b), c_b, weights.expand(len(b), -1))
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+        return self.reference.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+    def turned_reference(self, shells: int, *, gradient: bool = False) -> TurnedSpectra:
+        """Return the reference (1 or n) ready to be turned, up to shell ``shells``."""
+        return TurnedSpectra.of(self.reference, self.reference_transfer, shells, gradient=gradient)
+
+    def within(self, band: Band) -> BandData:
+        """Return what the score needs of the particles within a band."""
+        g = self.shell_weights[:, band.shell]
+        spectra = band.take(self.spectra)
+        c = torch.ones_like(g) if self.transfer is None else band.take(self.transfer).expand_as(g)
+        return BandData(band, g * spectra.conj() * c, g * c**2, g * spectra.abs() ** 2)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """k poses for each of n particles, the best first.
+
+    Parameters
+    ----------
+    rotations, shifts, scores
+        Shapes (n, k, 3, 3), (n, k, 3) and (n, k).
+    """
+
+    rotations: Rotations
+    shifts: Vectors
+    scores: Tensor
+
+    def best(self, k: int) -> Candidates:
+        """Return the k candidates of each particle with the highest scores, the best first."""
+        scores, index = self.scores.topk(min(k, self.scores.shape[1]), dim=1)
+        rows = torch.arange(len(index), device=index.device)[:, None]
+        return Candidates(self.rotations[rows, index], self.shifts[rows, index], scores)
+
+    @classmethod
+    def from_poses(cls, poses: Poses, device: torch.device) -> Candidates:
+        """Return one candidate a particle, from poses (n)."""
+        moved = poses.to(device, torch.float32)
+        return cls(moved.rotations[:, None], moved.shifts[:, None], moved.scores[:, None])
+
+    def poses(self) -> Poses:
+        """Return the first candidate of each particle as poses in float64 on the CPU, its matrix made orthogonal."""
+        rotations = roma.special_procrustes(self.rotations[:, 0].double().cpu())
+        return Poses(rotations, self.shifts[:, 0].double().cpu(), self.scores[:, 0].double().cpu())
+
+
+def norms(values: Tensor, transfer: Tensor | None, data: BandData) -> Tensor:
+    """Return the denominator (n, r) of the score: spectra (1 or n, r, M) of the turned reference, their transfer."""
+    reference = _contract(values.real**2 + values.imag**2, data.transfer_power)
+    particle = data.power.sum(dim=-1)[:, None] if transfer is None else _contract(transfer**2, data.power)
+    return torch.sqrt((reference * particle).clamp_min(_TINY))
+
+
+def _contract(values: Tensor, weights: Tensor) -> Tensor:
+    """Return sums over M (n, r) of values (1 or n, r, M) with weights (n, M)."""
+    if len(values) == 1:
+        return weights @ values[0].mT
+    return (values @ weights[:, :, None])[..., 0]
+
+
+def phases(band: Band, shifts: Vectors) -> Tensor:
+    """Return ``exp(-2 pi i k t)``, (..., M), of shifts (..., 3)."""
+    angle = -2 * math.pi * (shifts @ band.frequencies.to(shifts).mT)
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def read_at(turned: TurnedSpectra, rotations: Rotations, band: Band) -> tuple[Tensor, Tensor | None]:
+    """Return spectra (n, c, r, M) and transfer (n, r, M) of the reference turned by rotations (n, r, 3, 3).
+
+    A reference that all particles share is turned for all of them in one read.
+    """
+    if len(turned.fine) == len(rotations):
+        return turned.read(rotations, band)
+    n, r = rotations.shape[:2]
+    values, transfer = turned.read(rotations.reshape(1, n * r, 3, 3), band)
+    values = values[0].reshape(-1, n, r, values.shape[-1]).transpose(0, 1)
+    return values, None if transfer is None else transfer.reshape(n, r, -1)
+
+
+def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Candidates:
+    """Return the same poses with the scores that they have in the shells up to ``shells``."""
+    band = Band.up_to(comparison.box, shells, comparison.reference.device)
+    data = comparison.within(band)
+    values, transfer = read_at(comparison.turned_reference(band.shells), candidates.rotations, band)
+    model = values[:, 0] * phases(band, candidates.shifts)
+    if transfer is not None:
+        model = model * transfer
+    numerator = (model * data.matched[:, None]).real.sum(dim=-1)
+    return Candidates(candidates.rotations, candidates.shifts, numerator / norms(values[:, 0], transfer, data))
+
+
+def _whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:
+    """Return volumes (n, N, N, N) of mean 0 and power 1, divided by their transfer where it is above 0."""
+    box = volumes.shape[-1]
+    if transfer is not None:
+        spectra = to_fourier(volumes)
+        volumes = to_real(torch.where(transfer > 0, spectra / transfer.clamp_min(_TINY**0.5), 0), box)
+    volumes = volumes - volumes.mean(dim=(-3, -2, -1), keepdim=True)
+    return volumes / volumes.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt().clamp_min(_TINY)

@@ -1,0 +1,124 @@
+"""Spectra that can be read off at turned frequencies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.band import Band
+from gumnet.geometry.warp import voxel_coordinates
+from gumnet.geometry.wedge import full_from_half
+from gumnet.types import Rotations, Volumes, Weights, centre
+
+PADDING = 2
+"""Volumes are padded with zeros this many times before their spectra are interpolated."""
+_OBSERVED_FLOOR = 1e-3
+
+
+def transfer_of(weights: Weights | None) -> Weights | None:
+    """Return what acts on the signal once the noise is white, ``sqrt(weights)``, same shape; tiny weights become 0."""
+    if weights is None:
+        return None
+    largest = weights.amax(dim=(-3, -2, -1), keepdim=True)
+    return torch.where(weights > _OBSERVED_FLOOR * largest, weights, 0.0).sqrt()
+
+
+@dataclass(frozen=True)
+class TurnedSpectra:
+    """Spectra of n volumes on a fine, centred grid, ready to be read at any frequency within a band.
+
+    Parameters
+    ----------
+    box
+        Side N of the volumes.
+    fine
+        Real and imaginary parts, shape (n, 2, D, D, D) or, with the gradient after them, (n, 8, D, D, D).
+    transfer
+        Square root of the Fourier weights on the full grid (n, 1, M, M, M), or None where everything was observed.
+    """
+
+    box: int
+    fine: Tensor
+    transfer: Tensor | None
+
+    @classmethod
+    def of(cls, volumes: Volumes, transfer: Weights | None, shells: int, *, gradient: bool = False) -> TurnedSpectra:
+        """Return the spectra of volumes (n, N, N, N) for frequencies up to shell ``shells``.
+
+        Parameters
+        ----------
+        transfer
+            Shape (1 or n, N, N, N // 2 + 1), or None.
+        gradient
+            Whether the derivative of the spectra by frequency is wanted too: the spectra of ``x A``, ``y A``, ``z A``.
+        """
+        box = volumes.shape[-1]
+        points = voxel_coordinates(box, device=volumes.device, dtype=volumes.dtype)
+        # Trilinear reading of the fine spectrum multiplies the volume by this function; divided out here.
+        corrected = volumes / torch.sinc(points / (PADDING * box)).square().prod(dim=-1)
+        fields = [corrected]
+        if gradient:
+            fields += [corrected * points[..., i] for i in range(3)]
+        spectra = [_fine(field, shells) for field in fields]
+        channels = [spectra[0].real, spectra[0].imag]
+        for moment in spectra[1:]:
+            # d/dq of exp(-2 pi i q x) brings down -2 pi i x.
+            channels += [2 * math.pi * moment.imag, -2 * math.pi * moment.real]
+        full = None if transfer is None else full_from_half(transfer)[:, None].expand(len(volumes), -1, -1, -1, -1)
+        return cls(box, torch.stack(channels, dim=1), full)
+
+    def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
+        return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
+
+    def read(self, rotations: Rotations, band: Band) -> tuple[Tensor, Tensor | None]:
+        """Return the spectra of the volumes turned by R at the frequencies of a band, and their transfer.
+
+        A volume turned by R is ``A(R^-1 x)``, its spectrum ``A(R^-1 k)``.
+
+        Parameters
+        ----------
+        rotations
+            Shape (n, r, 3, 3): r rotations of each volume.
+
+        Returns
+        -------
+        tuple
+            Complex (n, c, r, M), c = 1, or 4 with the gradient by the frequency before turning; and real (n, r, M) or
+            None.
+        """
+        # q = R^T k
+        q = torch.einsum("mj,nrji->nrmi", band.frequencies.to(rotations), rotations)
+        half = self.fine.shape[-1] // 2
+        values = _sample(self.fine, q * (PADDING * self.box / half))
+        complex_values = torch.complex(values[:, 0::2], values[:, 1::2])
+        if self.transfer is None:
+            return complex_values, None
+        return complex_values, _sample(self.transfer, q * (self.box / (self.transfer.shape[-1] // 2)))[:, 0]
+
+
+def _sample(grid: Tensor, positions: Tensor) -> Tensor:
+    """Return (n, c, r, M) of grids (n, c, D, D, D) at positions (n, r, M, 3), -1 and 1 the outermost points."""
+    sampled = torch.nn.functional.grid_sample(
+        grid, positions[:, None], mode="bilinear", padding_mode="zeros", align_corners=True
+    )
+    return sampled[:, :, 0]
+
+
+def _fine(volumes: Volumes, shells: int) -> Tensor:
+    """Return the centred spectra (n, D, D, D) of volumes padded to PADDING boxes, cut to what ``shells`` need."""
+    box = volumes.shape[-1]
+    fine_box = PADDING * box
+    before = centre(fine_box) - centre(box)
+    after = fine_box - box - before
+    padded = torch.nn.functional.pad(volumes, (before, after) * 3)
+    spectra = torch.fft.rfftn(torch.fft.ifftshift(padded, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+    # One point beyond the highest frequency, so that every read lies between two points.
+    half = min(PADDING * (shells + 1), fine_box // 2)
+    index = torch.arange(-half, half + 1, device=volumes.device)
+    forward, backward = index % fine_box, (-index) % fine_box
+    positive = spectra[..., forward[:, None], forward[None, :], : half + 1]
+    mirrored = spectra[..., backward[:, None], backward[None, :], 1 : half + 1].flip(-1).conj()
+    return torch.cat([mirrored, positive], dim=-1)

@@ -1,0 +1,115 @@
+"""Alignment of a particle set against one reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.checks import as_stack, as_weights, checked_volumes
+from gumnet.devices import resolve_device
+from gumnet.errors import InputError
+from gumnet.particles import Particles, Poses
+from gumnet.progress import progress
+from gumnet.types import Volume, Weights
+
+if TYPE_CHECKING:
+    from gumnet.model.gumnet import GumNet
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """How to align particles to a reference.
+
+    Parameters
+    ----------
+    method
+        "exhaustive", or "gumnet", which needs a model.
+    refine
+        Whether to refine the poses continuously.
+    local
+        Start from the poses that the particles have, instead of searching all rotations and shifts.
+    max_shift
+        Largest shift along each axis, in voxels; a quarter of the box unless given.
+    symmetry
+        Point group of the reference; C1 so far.
+    low_pass_angstrom
+        Finest resolution that is used; all that the voxels hold unless given, each shell weighted by its
+        signal-to-noise.
+    model
+        Network, or path of its weights, for method "gumnet".
+    device
+        auto, cpu, cuda or cuda:N.
+    batch_size
+        Particles at a time; as many as memory allows comfortably unless given.
+    """
+
+    method: str = "exhaustive"
+    refine: bool = True
+    local: bool = False
+    max_shift: float | None = None
+    symmetry: str = "C1"
+    low_pass_angstrom: float | None = None
+    model: GumNet | str | Path | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+
+    def options(self, voxel_size_angstrom: float) -> AlignerOptions:
+        """Return these settings in the units of the volumes."""
+        if self.symmetry.upper() != "C1":
+            raise InputError(f"symmetry {self.symmetry!r} is not supported yet", cure="use C1")
+        if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
+            raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
+        frequency = None if self.low_pass_angstrom is None else voxel_size_angstrom / self.low_pass_angstrom
+        return AlignerOptions(self.refine, self.max_shift, frequency, self.model)
+
+
+def align(
+    particles: Particles,
+    reference: Volume,
+    config: AlignConfig | None = None,
+    *,
+    weights_reference: Weights | None = None,
+) -> Particles:
+    """Return the particles with their poses on a reference, and the scores of these.
+
+    Parameters
+    ----------
+    particles
+        n particles of box N; their volumes are read batch by batch.
+    reference
+        Shape (N, N, N), at the voxel size of the particles, density of the same sign as theirs.
+    config
+        How; the defaults unless given.
+    weights_reference
+        Fourier weights (N, N, N // 2 + 1) of the reference, where it was not observed everywhere.
+    """
+    config = AlignConfig() if config is None else config
+    options = config.options(particles.voxel_size_angstrom)
+    device = resolve_device(config.device)
+    stack = checked_volumes(as_stack(reference[None], "reference"), "reference").to(device)
+    box = stack.shape[-1]
+    if box != particles.box:
+        raise InputError(
+            f"the reference has a box of {box}, the particles of {particles.box}",
+            cure="crop, pad or resample the reference to the particles' box and voxel size",
+        )
+    weights = as_weights(weights_reference, "weights_reference", 1, box)
+    weights = None if weights is None else weights.to(device)
+    aligner = make_aligner(config.method, options, device)
+    size = batch_size_for(options, box, device, shared_reference=True, wanted=config.batch_size)
+    parts = []
+    with progress("Aligning", len(particles)) as display:
+        for rows in particles.batches(size):
+            names = tuple(particles.names[i] for i in rows)
+            volumes = checked_volumes(particles.read_volumes(rows), "volume of", names=names).to(device)
+            observed = particles.read_weights(rows)
+            observed = None if observed is None else observed.to(device)
+            prior = particles.poses[rows] if config.local else None
+            parts.append(aligner.align(stack, volumes, weights, observed, prior))
+            display.advance(len(rows))
+    if not parts:
+        raise InputError("there are no particles to align", cure="give a table with at least one")
+    return particles.with_poses(Poses.concatenate(parts))
