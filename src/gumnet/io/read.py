@@ -1,0 +1,74 @@
+"""Particles from a path, whatever known format it has; particles that cannot be read are left out on demand."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from gumnet.errors import InputError
+from gumnet.io.atomic import write_whole
+from gumnet.io.check import existing_file
+from gumnet.io.relion import relion_particles
+from gumnet.particles import Particles
+from gumnet.progress import track
+
+FOLDER_TABLE = "particles.star"
+"""The table in a folder of particles."""
+_KNOWN = "known are RELION tables (.star) and folders with particles.star"
+
+
+def read_particles(path: str | Path, *, voxel_size_angstrom: float | None = None) -> Particles:
+    """Return the particles of a table, or of a folder that holds ``particles.star``.
+
+    Parameters
+    ----------
+    path
+        RELION STAR file of version 3.0, 3.1, 4 or 5, an optimisation set of RELION 5, or a folder of particles.
+    voxel_size_angstrom
+        Used in place of what the files say.
+
+    Raises
+    ------
+    InputError
+        If there is nothing, or nothing known, at ``path``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / FOLDER_TABLE).exists():
+            raise InputError(f"the folder holds no {FOLDER_TABLE}", cure=f"give a table; {_KNOWN}", path=path)
+        path = path / FOLDER_TABLE
+    existing_file(path, "a particle table")
+    if path.suffix.lower() != ".star":
+        raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
+    return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom)
+
+
+def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: bool = False) -> Particles:
+    """Return the particles that can be read, and list the others in a file with what is wrong with them.
+
+    Every volume and its weights are read once. The file has tab-separated columns particle (its row, from 1), name and
+    reason; it is written only if particles are left out.
+
+    Raises
+    ------
+    InputError
+        If none can be read.
+    """
+    good: list[int] = []
+    bad: list[tuple[int, str, str]] = []
+    for i in track(range(len(particles)), "checking"):
+        try:
+            particles.read_volumes([i])
+            particles.read_weights([i])
+            good.append(i)
+        except InputError as error:
+            bad.append((i + 1, particles.names[i], str(error)))
+    if not bad:
+        return particles
+    if not good:
+        raise InputError(f"none of {len(particles)} particles can be read; the first: {bad[0][2]}")
+    with write_whole(list_path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(("particle", "name", "reason"))
+        writer.writerows(bad)
+    return particles.select(good)

@@ -1,0 +1,166 @@
+"""Particles as RELION tables of version 3.1 (which RELION 4 shares) and 5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from gumnet.errors import InputError
+from gumnet.io.mrc import write_map, write_volume_stack
+from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE
+from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
+from gumnet.io.relion_poses import put_poses
+from gumnet.io.star import write_star
+from gumnet.particles import Particles, SharedWeights, Source, SubsetSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Version = Literal["3.1", "5"]
+# RELION wants these in every optics group. With 3D CTF volumes it does not use them, so usual values do no harm.
+_MICROSCOPE = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
+_ONLY_3_0 = ("rlnMagnification", "rlnDetectorPixelSize", "rlnPixelSize")
+
+
+def write_particles(
+    path: str | Path, particles: Particles, *, version: Version | None = None, overwrite: bool = False
+) -> None:
+    """Write the poses, half sets, classes and scores of particles as a RELION table.
+
+    Columns that came with the particles and mean nothing here are kept. Images below the folder of the table are
+    named relative to it, others by their absolute path. Particles that never were in files get them: volumes and
+    weights are written as stacks beside the table (``volumes.mrcs``, ``weights.mrcs`` for ``particles.star``).
+
+    Parameters
+    ----------
+    version
+        RELION version of the table; that of the table they came from, or else 3.1, unless given.
+    overwrite
+        Whether files of these names may be replaced.
+    """
+    path = Path(path)
+    stacks_2d = _column(particles.optics, "rlnImageDimensionality") == 2
+    if version is None:
+        version = "5" if stacks_2d or _is_version_5(particles.table) else "3.1"
+    if stacks_2d and version != "5":
+        raise InputError("2D tilt stacks exist in RELION 5 only", cure="write version 5", path=path)
+    if path.exists() and not overwrite:
+        raise InputError("exists already", cure="give another name, or --overwrite to replace it", path=path)
+    frame = particles.table
+    in_files = frame is not None and IMAGE in frame.columns
+    if frame is None or not in_files:
+        frame = _write_images(path, particles, frame, overwrite)
+    frame = put_poses(frame, particles.poses, particles.voxel_size_angstrom)
+    frame = _put_labels(frame, particles)
+    frame, optics = _optics(frame, particles)
+    if not in_files and CTF_IMAGE in frame.columns:
+        # Weights in memory have the form of `gumnet.types`, which is that of data multiplied by the CTF.
+        optics[PREMULTIPLIED] = 1
+    for column in (IMAGE, CTF_IMAGE):
+        if column in frame.columns:
+            frame[column] = [_portable(str(name), path) for name in frame[column]]
+    blocks: dict[str, pd.DataFrame | dict[str, Any]] = {}
+    if version == "5":
+        blocks["general"] = {"rlnTomoSubTomosAre2DStacks": int(stacks_2d)}
+    tomograms = _column(optics, TOMOGRAMS_FILE)
+    blocks["optics"] = optics.drop(columns=TOMOGRAMS_FILE, errors="ignore")
+    blocks["particles"] = frame
+    write_star(path, blocks, overwrite=overwrite)
+    if tomograms is not None:
+        names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: _portable(str(tomograms), path)}
+        write_star(path.with_name(f"{path.stem}_optimisation_set.star"), {"": names}, overwrite=overwrite)
+
+
+def _column(frame: pd.DataFrame | None, column: str) -> Any:
+    """Return the first entry of a column, or None where there is none."""
+    return frame[column].iloc[0] if frame is not None and column in frame.columns else None
+
+
+def _is_version_5(frame: pd.DataFrame | None) -> bool:
+    return frame is not None and "rlnCenteredCoordinateXAngst" in frame.columns
+
+
+def _put_labels(frame: pd.DataFrame, particles: Particles) -> pd.DataFrame:
+    """Return the table with half sets and classes, where there are any."""
+    for column, values in (("rlnRandomSubset", particles.half_sets), ("rlnClassNumber", particles.classes)):
+        if column in frame.columns or bool(values.any()):
+            frame[column] = values.cpu().numpy()
+    return frame
+
+
+def _optics(frame: pd.DataFrame, particles: Particles) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table and its optics groups; RELION 3.0 and particles from memory have no groups yet."""
+    import pandas as pd
+
+    if particles.optics is not None:
+        optics = particles.optics.copy()
+    else:
+        frame = frame.drop(columns=[c for c in _ONLY_3_0 if c in frame.columns])
+        told = [c for c in _MICROSCOPE if c in frame.columns]
+        if told:
+            # One group for each microscope that the rows of RELION 3.0 tell of.
+            frame[GROUP] = frame.groupby(told, sort=False).ngroup() + 1
+            optics = frame[[GROUP, *told]].drop_duplicates().reset_index(drop=True)
+            frame = frame.drop(columns=told)
+        else:
+            frame[GROUP] = 1
+            optics = pd.DataFrame({GROUP: [1]})
+        optics["rlnOpticsGroupName"] = [f"opticsGroup{g}" for g in optics[GROUP]]
+    optics["rlnImagePixelSize"] = particles.voxel_size_angstrom
+    defaults = {**_MICROSCOPE, PREMULTIPLIED: 0, "rlnImageSize": particles.box, "rlnImageDimensionality": 3}
+    return frame, optics.assign(**{k: v for k, v in defaults.items() if k not in optics.columns})
+
+
+def _portable(name: str, star: Path) -> str:
+    """Return an image name relative to the folder of the table if the image is below it, else as it is."""
+    number, at, file = name.rpartition("@")
+    folder = star.absolute().parent
+    if Path(file).is_absolute() and Path(file).is_relative_to(folder):
+        file = str(Path(file).relative_to(folder))
+    return f"{number}{at}{file}"
+
+
+def _write_images(path: Path, particles: Particles, frame: pd.DataFrame | None, overwrite: bool) -> pd.DataFrame:
+    """Write volumes and weights as stacks beside the table, and return the table with their names."""
+    import pandas as pd
+
+    prefix = "" if path.stem == "particles" else f"{path.stem}_"
+    n = len(particles)
+    frame = pd.DataFrame(index=range(n)) if frame is None else frame.copy()
+    volumes = path.with_name(f"{prefix}volumes.mrcs")
+    write_volume_stack(volumes, _one_by_one(particles.volumes), particles.voxel_size_angstrom, overwrite=overwrite)
+    frame[IMAGE] = _numbered(volumes.name, n)
+    if PARTICLE_NAME not in frame.columns:
+        frame[PARTICLE_NAME] = [name.replace(" ", "_") for name in particles.names]
+    if particles.weights is not None:
+        shared = _shared(particles.weights)
+        size = particles.voxel_size_angstrom
+        if shared is not None:
+            weights = path.with_name(f"{prefix}weights.mrc")
+            write_map(weights, shared, size, overwrite=overwrite)
+            frame[CTF_IMAGE] = weights.name
+        else:
+            weights = path.with_name(f"{prefix}weights.mrcs")
+            write_volume_stack(weights, _one_by_one(particles.weights), size, overwrite=overwrite)
+            frame[CTF_IMAGE] = _numbered(weights.name, n)
+    return frame
+
+
+def _numbered(stack: str, n: int) -> list[str]:
+    return [f"{i + 1:06d}@{stack}" for i in range(n)]
+
+
+def _one_by_one(source: Source) -> Iterator[Tensor]:
+    for i in range(len(source)):
+        yield source.read([i])[0]
+
+
+def _shared(weights: Source) -> Tensor | None:
+    """Return the weights that all particles share, or None if each has its own."""
+    while isinstance(weights, SubsetSource):
+        weights = weights.parent
+    return weights.weights.to(torch.float32) if isinstance(weights, SharedWeights) else None
