@@ -100,20 +100,20 @@ def _unknown_size(table: RelionTable) -> InputError:
     )
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """Return number and file of an image name: ``0001@stack.mrcs``, or ``file.mrc`` with an empty number."""
-    number, at, file = name.rpartition("@")
+    number, at, file = name.partition("@")
     return (number, file) if at else ("", name)
 
 
 def _absolute(name: object, root: Path) -> str:
-    number, file = _split(str(name))
+    number, file = split_name(str(name))
     path = str(root / file)
     return f"{number}@{path}" if number else path
 
 
 def _entry(name: str, path: Path) -> Entry:
-    number, file = _split(name)
+    number, file = split_name(name)
     if not number:
         return Path(file), None
     if not number.isdecimal() or int(number) < 1:
@@ -125,7 +125,7 @@ def _images_root(table: RelionTable, column: str) -> Path:
     """Return the folder that the names in ``column`` start from: the first in which one of the first files exists."""
     names = table.particles[column].iloc[:_LOOKED_AT]
     for name in names:
-        folder = find_upwards(table.path, _split(str(name))[1])
+        folder = find_upwards(table.path, split_name(str(name))[1])
         if folder is not None:
             return folder
     raise InputError(

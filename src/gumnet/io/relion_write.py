@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.io.mrc import write_map, write_volume_stack
-from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE
+from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE, split_name
 from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
 from gumnet.io.relion_poses import put_poses
 from gumnet.io.star import write_star
@@ -33,7 +33,8 @@ def write_particles(
 
     Columns that came with the particles and mean nothing here are kept. Images below the folder of the table are
     named relative to it, others by their absolute path. Particles that never were in files get them: volumes and
-    weights are written as stacks beside the table (``volumes.mrcs``, ``weights.mrcs`` for ``particles.star``).
+    weights are written as stacks beside the table (``volumes.mrcs``, ``weights.mrcs`` for ``particles.star``). RELION
+    itself takes 3D subtomograms one a file only, so such a table is for gumnet.
 
     Parameters
     ----------
@@ -48,8 +49,11 @@ def write_particles(
         version = "5" if stacks_2d or _is_version_5(particles.table) else "3.1"
     if stacks_2d and version != "5":
         raise InputError("2D tilt stacks exist in RELION 5 only", cure="write version 5", path=path)
-    if path.exists() and not overwrite:
-        raise InputError("exists already", cure="give another name, or --overwrite to replace it", path=path)
+    set_path = path.with_name(f"{path.stem}_optimisation_set.star")
+    tomograms = _column(particles.optics, TOMOGRAMS_FILE)
+    for target in (path,) if tomograms is None else (path, set_path):
+        if target.exists() and not overwrite:
+            raise InputError("exists already", cure="give another name, or --overwrite to replace it", path=target)
     frame = particles.table
     in_files = frame is not None and IMAGE in frame.columns
     if frame is None or not in_files:
@@ -66,13 +70,12 @@ def write_particles(
     blocks: dict[str, pd.DataFrame | dict[str, Any]] = {}
     if version == "5":
         blocks["general"] = {"rlnTomoSubTomosAre2DStacks": int(stacks_2d)}
-    tomograms = _column(optics, TOMOGRAMS_FILE)
     blocks["optics"] = optics.drop(columns=TOMOGRAMS_FILE, errors="ignore")
     blocks["particles"] = frame
     write_star(path, blocks, overwrite=overwrite)
     if tomograms is not None:
         names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: _portable(str(tomograms), path)}
-        write_star(path.with_name(f"{path.stem}_optimisation_set.star"), {"": names}, overwrite=overwrite)
+        write_star(set_path, {"": names}, overwrite=overwrite)
 
 
 def _column(frame: pd.DataFrame | None, column: str) -> Any:
@@ -117,11 +120,11 @@ def _optics(frame: pd.DataFrame, particles: Particles) -> tuple[pd.DataFrame, pd
 
 def _portable(name: str, star: Path) -> str:
     """Return an image name relative to the folder of the table if the image is below it, else as it is."""
-    number, at, file = name.rpartition("@")
+    number, file = split_name(name)
     folder = star.absolute().parent
     if Path(file).is_absolute() and Path(file).is_relative_to(folder):
         file = str(Path(file).relative_to(folder))
-    return f"{number}{at}{file}"
+    return f"{number}@{file}" if number else file
 
 
 def _write_images(path: Path, particles: Particles, frame: pd.DataFrame | None, overwrite: bool) -> pd.DataFrame:
