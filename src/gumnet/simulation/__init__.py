@@ -1,0 +1,1 @@
+"""Subtomograms with known truth, simulated from atoms, maps or built-in phantoms."""
