@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 def _absolute(name: object, root: Path) -> str:
     number, file = split_name(str(name))
-    path = str(root / file)
+    path = os.path.join(root, file)
     return f"{number}@{path}" if number else path
 
 

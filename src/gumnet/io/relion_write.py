@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,9 +122,8 @@ def _optics(frame: pd.DataFrame, particles: Particles) -> tuple[pd.DataFrame, pd
 def _portable(name: str, star: Path) -> str:
     """Return an image name relative to the folder of the table if the image is below it, else as it is."""
     number, file = split_name(name)
-    folder = star.absolute().parent
-    if Path(file).is_absolute() and Path(file).is_relative_to(folder):
-        file = str(Path(file).relative_to(folder))
+    # Text, not Path: there may be hundreds of thousands of names.
+    file = file.removeprefix(f"{star.absolute().parent}{os.sep}")
     return f"{number}@{file}" if number else file
 
 
