@@ -17,10 +17,10 @@ from gumnet.types import Volumes, Weights
 COARSE_SHELLS = 7
 """Highest shell of the grid search: 55 A in a box of 32 voxels of 12 A."""
 GRID_SPACING_DEGREES = 15.0
-"""Spacing of the grid. Most rotations lie within 8 degrees of the nearest: at the rim of a particle that fills two thirds
-of its box, under a third of a period of shell 7."""
-CANDIDATES = 6
-"""How many peaks of the grid search are refined."""
+"""Spacing of the grid. Most rotations lie within 8 degrees of the nearest: at the rim of a particle two thirds as
+wide as its box, under a third of a period of shell 7."""
+CANDIDATES = 16
+"""How many peaks of the grid search are refined in the low band: cheap, and the highest of the grid need not be it."""
 SEPARATION_DEGREES = 20.0
 """Least angle between two of them: two on one peak would be refined to the same pose."""
 

@@ -80,7 +80,7 @@ def refine(
 
 
 def refine_in_two_bands(
-    comparison: Comparison, start: Candidates, *, coarse_shells: int, shells: int, max_shift: float, keep: int = 2
+    comparison: Comparison, start: Candidates, *, coarse_shells: int, shells: int, max_shift: float, keep: int = 3
 ) -> Candidates:
     """Return the best pose of each particle, (n, 1), refined in a low band and then, for the best few, in the whole.
 

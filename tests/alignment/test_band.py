@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, shell_power, shell_weights
+from gumnet.geometry.fourier import shell_sums, to_fourier
+
+
+@pytest.mark.parametrize("box", [15, 16])
+def test_a_band_holds_one_of_each_friedel_pair(box: int) -> None:
+    band = Band.up_to(box, 5)
+    everything = shell_sums(torch.ones(box, box, box // 2 + 1), box)[1:6].sum()
+    assert 2 * len(band.index) == everything
+    mirrored = {tuple(-k) for k in band.index.numpy()}
+    assert not mirrored & {tuple(k) for k in band.index.numpy()}
+
+
+def test_a_band_stays_below_nyquist() -> None:
+    assert Band.up_to(16, 99).shells == 7
+    assert Band.up_to(15, 99).shells == 7
+
+
+def test_power_within_a_band_is_that_of_the_volume(generator: torch.Generator) -> None:
+    volume = torch.randn(16, 16, 16, generator=generator)
+    band = Band.up_to(16, 6)
+    spectrum = to_fourier(volume)
+    expected = shell_sums(spectrum.abs() ** 2, 16)[1:7].sum()
+    torch.testing.assert_close(2 * (band.take(spectrum).abs() ** 2).sum(), expected)
+
+
+def test_shell_weights_are_those_of_the_likelihood_ratio() -> None:
+    signal, noise = torch.tensor([[4.0, 2.0, 1.0]]), torch.tensor([[1.0, 3.0, 0.5]])
+    power = ShellPower(signal, noise)
+    effective = noise + MODEL_ERROR * signal
+    expected = signal / (effective * (effective + 2 * signal))
+    # Model error replaces noise in the ratio, but does not change the power of the data.
+    found = shell_weights(power, power)
+    correction = (signal + effective) / (signal + noise)
+    torch.testing.assert_close(found, expected * correction)
+
+
+def test_weights_against_a_noise_free_reference_are_the_matched_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gumnet.alignment.band.MODEL_ERROR", 0.0)
+    signal, noise = torch.tensor([[4.0, 2.0, 1.0]]), torch.tensor([[1.0, 3.0, 0.5]])
+    clean = ShellPower(9 * signal, torch.zeros_like(noise))
+    # A is three times the signal, so its shells count a third.
+    torch.testing.assert_close(shell_weights(clean, ShellPower(signal, noise)), signal / noise / signal / 3)
+
+
+def test_signal_and_noise_are_told_apart_by_where_they_are(generator: torch.Generator) -> None:
+    box, sigma = 32, 2.0
+    axis = torch.arange(box) - box // 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    blob = torch.exp(-(x**2 + y**2 + z**2) / (2 * sigma**2)).float()
+    volumes = 3 * blob + 0.1 * torch.randn(12, box, box, box, generator=generator)
+    power = shell_power(volumes, None)
+    clean = 9 * shell_sums(to_fourier(blob).abs() ** 2, box) / shell_sums(torch.ones(box, box, box // 2 + 1), box)
+    torch.testing.assert_close(power.noise[:, 3:].mean(0), torch.full((14,), 0.01 * box**3), rtol=0.1, atol=0)
+    torch.testing.assert_close(power.signal[:, 1:5].mean(0), clean[1:5], rtol=0.1, atol=0.01 * box**3)

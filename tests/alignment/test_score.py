@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gumnet.alignment.grid_search import search
+from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.averaging.mask import soft_sphere
+from gumnet.geometry.fourier import frequencies, shell_indices, to_fourier, to_real
+from gumnet.geometry.so3 import random_rotations
+from gumnet.geometry.wedge import missing_wedge, rotate_weights
+from gumnet.particles import Poses
+from tests.oracles.gaussians import density
+
+BOX = 24
+
+
+def at(rotation: torch.Tensor, shift: torch.Tensor) -> Candidates:
+    return Candidates.from_poses(Poses.of(rotation[None], shift[None]), torch.device("cpu"))
+
+
+@pytest.fixture
+def pose(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    return random_rotations(1, generator=generator)[0], torch.tensor([1.3, -2.1, 0.6], dtype=torch.float64)
+
+
+def test_two_noise_free_volumes_score_one_whatever_their_weights(pose: tuple[torch.Tensor, torch.Tensor]) -> None:
+    rotation, shift = pose
+    ripple = (1.2 + torch.cos(30 * frequencies(BOX).norm(dim=-1)))[None]
+    a, b = density(BOX)[None].float(), density(BOX, rotation, shift)[None].float()
+    for weights_a, weights_b in ((None, None), (None, ripple), (ripple, ripple)):
+        seen_a = a if weights_a is None else to_real(to_fourier(a) * weights_a, BOX)
+        seen_b = b if weights_b is None else to_real(to_fourier(b) * weights_b, BOX)
+        comparison = Comparison.of(seen_a, seen_b, weights_a, weights_b)
+        assert rescored(comparison, at(rotation, shift), 8).scores.item() > 0.97
+
+
+def test_the_score_is_the_correlation_on_the_shared_observed_region(generator: torch.Generator) -> None:
+    wedge = missing_wedge(BOX, 60.0)[None]
+    a = density(BOX)[None].float()
+    b = to_real(to_fourier(torch.randn(1, BOX, BOX, BOX, generator=generator)) * wedge, BOX)
+    a = to_real(to_fourier(a) * wedge, BOX)
+    comparison = Comparison.of(a, b, wedge, wedge)
+    # By hand, in float64, at the identity: turn nothing, keep what both observed.
+    masked = (a - a.mean()) * soft_sphere(BOX)
+    first, second = to_fourier(masked.double())[0], to_fourier(b.double())[0]
+    shell = shell_indices(BOX).clamp(max=BOX // 2)
+    keep = ((shell >= 1) & (shell <= 8)).double() * wedge[0]
+    # The plane kx = 0 counts once, the others twice.
+    count = torch.full((BOX // 2 + 1,), 2.0, dtype=torch.float64)
+    count[0] = 1.0
+    g = comparison.shell_weights[0, shell].double() * keep * count
+    expected = (g * (first * second.conj()).real).sum()
+    expected = expected / torch.sqrt((g * first.abs() ** 2).sum() * (g * second.abs() ** 2).sum())
+    found = rescored(comparison, at(torch.eye(3), torch.zeros(3)), 8).scores.item()
+    assert found == pytest.approx(expected.item(), abs=0.01)
+
+
+def test_the_score_ignores_scale_and_offset(pose: tuple[torch.Tensor, torch.Tensor]) -> None:
+    rotation, shift = pose
+    a, b = density(BOX)[None].float(), density(BOX, rotation, shift)[None].float()
+    wedge = missing_wedge(BOX, 60.0)[None]
+    plain = rescored(Comparison.of(a, b, None, wedge), at(rotation, shift), 8).scores
+    scaled = rescored(Comparison.of(1e-6 * a + 2e-6, 1e5 * b - 3e5, None, 7 * wedge), at(rotation, shift), 8).scores
+    torch.testing.assert_close(plain, scaled, atol=2e-3, rtol=0)
+
+
+def test_all_shifts_by_fft_give_the_score_of_each(generator: torch.Generator) -> None:
+    rotations = random_rotations(5, generator=generator)
+    wedge = missing_wedge(BOX, 60.0)[None]
+    a = density(BOX)[None].float()
+    b = density(BOX, rotations[0], torch.tensor([2.0, 0.0, -3.0]))[None].float()
+    b = b + 0.05 * torch.randn(b.shape, generator=generator)
+    comparison = Comparison.of(a, b, wedge, wedge)
+    found = search(comparison, rotations, shells=6, max_shift=4.0, candidates=5, separation_degrees=1.0)
+    again = rescored(comparison, found, 6)
+    # The shifts at the rim of the allowed range are moved inside, all others are scored where they are.
+    inside = (found.shifts.abs() < 3.99).all(dim=-1)
+    assert inside.any()
+    torch.testing.assert_close(found.scores[inside], again.scores[inside], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.rotations[0, 0], rotations[0].float())
+
+
+def test_a_wedge_on_the_reference_turns_with_it(pose: tuple[torch.Tensor, torch.Tensor]) -> None:
+    rotation, _ = pose
+    wedge = missing_wedge(BOX, 45.0)[None]
+    a = to_real(to_fourier(density(BOX)[None].float()) * wedge, BOX)
+    b = density(BOX, rotation)[None].float()
+    # What is missing in a is missing in the turned b at the turned place: adding anything there changes nothing.
+    hidden = 1 - (rotate_weights(wedge, rotation.mT[None].float()) > 0.02).float()
+    spoilt = to_real(to_fourier(b) * (1 + 2 * hidden), BOX)
+    comparison, other = Comparison.of(a, b, wedge, None), Comparison.of(a, spoilt, wedge, None)
+    keep = at(rotation, torch.zeros(3, dtype=torch.float64))
+    change = rescored(other, keep, 8).scores - rescored(comparison, keep, 8).scores
+    assert change.abs().item() < 0.02
