@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ def style(ink: str = INK) -> Iterator[None]:
     """Draw in the style of the report while the block runs."""
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
         "text.color": ink,
         "axes.edgecolor": ink,
         "axes.labelcolor": ink,

@@ -1,0 +1,147 @@
+"""``gumnet info``."""
+
+from __future__ import annotations
+
+import json as json_format
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gumnet.cli.options import COMMON, Common, Flag, say
+from gumnet.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gumnet.io.relion_table import RelionTable
+
+
+def info(
+    path: Path,
+    *,
+    json: Flag = False,
+    voxel_size: float | None = None,
+    common: Common = COMMON,
+) -> None:
+    """Say what a particle table, a folder of particles, a map or a model holds.
+
+    Example
+        gumnet info particles.star
+        gumnet info average/map.mrc --json
+
+    Parameters
+    ----------
+    path
+        STAR table, folder that gumnet simulate wrote, MRC file, or weights of a Gum-Net.
+    json
+        Print one JSON object.
+    voxel_size
+        Voxel size in Angstrom, where the files do not hold it or hold it wrong.
+    """
+    common.start()
+    if path.suffix.lower() in (".mrc", ".mrcs", ".map", ".rec"):
+        facts = _map_facts(path)
+    elif path.suffix.lower() == ".safetensors":
+        facts = _model_facts(path)
+    else:
+        facts = _table_facts(path, voxel_size)
+    if json:
+        say(json_format.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        say(f"{name.replace('_', ' ')}: {_in_words(value)}")
+
+
+def _map_facts(path: Path) -> dict[str, Any]:
+    from gumnet.io.mrc_header import read_header
+
+    header = read_header(path)
+    sections, rows, columns = header.shape
+    depth = header.volume_depth
+    return {
+        "format": "MRC",
+        "volumes": sections // depth,
+        "voxels_xyz": [columns, rows, depth],
+        "voxel_size_angstrom": header.voxel_size_angstrom,
+        "type": header.dtype.name,
+    }
+
+
+def _model_facts(path: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from gumnet.model.weights import load_model
+
+    model = load_model(path)
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return {"format": "Gum-Net weights", "parameters": parameters, **asdict(model.config)}
+
+
+def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
+    from gumnet.geometry.rigid import relion_from_matrix
+    from gumnet.geometry.wedge import wedge_angles_degrees
+    from gumnet.io.read import FOLDER_TABLE, read_particles
+    from gumnet.io.relion import relion_poses
+    from gumnet.io.relion_table import read_relion_table
+
+    if path.is_dir() or path.suffix.lower() != ".star":
+        particles = read_particles(path, voxel_size_angstrom=voxel_size)
+        path = path / FOLDER_TABLE
+    table = read_relion_table(path)
+    facts: dict[str, Any] = {"format": _version(table), "particles": len(table.particles)}
+    try:
+        particles = read_particles(path, voxel_size_angstrom=voxel_size)
+    except InputError as error:
+        # A table says something even where its images are not at hand.
+        poses, _, _ = relion_poses(path, voxel_size_angstrom=voxel_size)
+        return {**facts, **_angles(relion_from_matrix(poses.rotations)), "images": f"not read: {error}"}
+    weights = particles.read_weights([0])
+    low, high = (math.nan, math.nan) if weights is None else wedge_angles_degrees(weights[0])
+    shifts = (particles.poses.shifts * particles.voxel_size_angstrom).norm(dim=-1)
+    return {
+        **facts,
+        "box": particles.box,
+        "voxel_size_angstrom": particles.voxel_size_angstrom,
+        "tilt_range_degrees": None if math.isnan(low) else [round(low, 1), round(high, 1)],
+        **_angles(relion_from_matrix(particles.poses.rotations)),
+        "largest_shift_angstrom": round(float(shifts.max()), 2),
+        "half_sets": _counts(particles.half_sets),
+        "classes": _counts(particles.classes),
+    }
+
+
+def _version(table: RelionTable) -> str:
+    """Return the version of RELION that writes such a table, told by what is only there."""
+    columns = set(table.particles.columns)
+    if table.stacks_2d or "rlnCenteredCoordinateXAngst" in columns:
+        return "RELION 5, 2D tilt stacks" if table.stacks_2d else "RELION 5"
+    if "rlnTomoParticleName" in columns or "rlnTomoSubtomogramRot" in columns:
+        return "RELION 4"
+    return "RELION 3.0" if table.optics is None else "RELION 3.1"
+
+
+def _angles(angles: Tensor) -> dict[str, Any]:
+    names = ("rot_degrees", "tilt_degrees", "psi_degrees")
+    return {
+        name: [round(float(column.min()), 1), round(float(column.max()), 1)]
+        for name, column in zip(names, angles.T, strict=True)
+    }
+
+
+def _counts(labels: Tensor) -> dict[str, int]:
+    """Return how many particles have each label; empty where none has one."""
+    import torch
+
+    values, counts = torch.unique(labels, return_counts=True)
+    found = {str(int(value)): int(count) for value, count in zip(values, counts, strict=True)}
+    return {} if set(found) == {"0"} else found
+
+
+def _in_words(value: Any) -> str:
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{count} of {label}" for label, count in value.items())
+    if isinstance(value, list) and len(value) == 2:
+        return f"{value[0]:g} to {value[1]:g}"
+    return " x ".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)

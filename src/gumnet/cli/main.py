@@ -1,0 +1,75 @@
+"""The program ``gumnet``: finds the command, runs it, and turns what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from cyclopts import App, CycloptsError
+
+from gumnet import __version__
+from gumnet.errors import InputError
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = ("demo", "simulate", "train", "align", "average", "fsc", "info")
+
+
+def build() -> App:
+    """Return the command line with all its commands; what they need beyond it is imported when they run."""
+    app = App(
+        name="gumnet",
+        help="Align and average subtomograms of cryo-electron tomography.",
+        help_epilogue="New here? Run: gumnet demo --out demo-output",
+        help_format="plaintext",
+        version=__version__,
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for order, name in enumerate(COMMANDS):
+        command = getattr(import_module(f"gumnet.cli.{name}"), name)
+        app.command(command, name=name, sort_key=order, group="Commands", help_epilogue="")
+    return app
+
+
+def complain(message: object) -> None:
+    """Print one line about what is wrong to standard error."""
+    sys.stderr.write(f"gumnet: error: {' '.join(str(message).split())}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0 done, 1 it failed, 2 the call or the input is wrong.
+
+    Parameters
+    ----------
+    arguments
+        The command line without the program's name; that of the process unless given.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command, bound, _ = build().parse_args(arguments)
+    except CycloptsError as error:
+        name = arguments[0] if arguments and arguments[0] in COMMANDS else None
+        complain(f"{error} See: gumnet {f'{name} ' if name else ''}--help")
+        return WRONG_INPUT
+    common = bound.arguments.get("common")
+    verbose = common is not None and common.verbose
+    try:
+        command(*bound.args, **bound.kwargs)
+    except InputError as error:
+        complain(error)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        complain(f"{type(error).__name__}: {error}" + ("" if verbose else "; run again with -v for details"))
+        return FAILED
+    return DONE

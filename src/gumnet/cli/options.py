@@ -1,0 +1,176 @@
+"""Options that several commands share, and what they set up.
+
+Nothing here imports torch at the top: ``gumnet --help`` has to be quick.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+
+from gumnet.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from gumnet.particles import Particles
+    from gumnet.types import Volume
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+"""An option that takes no value and is off unless given."""
+
+COMMON_GROUP = Group("Common options", sort_key=100)
+
+
+@Parameter(name="*", group=COMMON_GROUP)
+@dataclass(frozen=True)
+class Common:
+    """What every command takes.
+
+    Parameters
+    ----------
+    device
+        Where to compute: auto, cpu, cuda or cuda:N. auto is the first GPU, or the CPU without one.
+    seed
+        Start of all random numbers: the same seed gives the same result on one machine.
+    threads
+        CPU threads to use.
+    verbose
+        Say on standard error what is used, and show tracebacks.
+    """
+
+    device: Annotated[str | None, Parameter(show_default="auto")] = None
+    seed: Annotated[int | None, Parameter(show_default="0")] = None
+    threads: Annotated[int | None, Parameter(show_default="all cores")] = None
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), negative="", show_default=False)] = False
+
+    # Not given is None and not the default itself: a config file may hold these too, and the command line goes first.
+
+    @property
+    def device_name(self) -> str:
+        """The device that was asked for, or auto."""
+        return "auto" if self.device is None else self.device
+
+    @property
+    def first_seed(self) -> int:
+        """The seed that was asked for, or 0."""
+        return 0 if self.seed is None else self.seed
+
+    def start(self) -> torch.device:
+        """Set the number of threads, check the device and return it."""
+        import torch
+
+        from gumnet.devices import resolve_device
+
+        if self.threads is not None:
+            if self.threads < 1:
+                raise InputError(f"--threads {self.threads} is not possible", cure="give 1 or more")
+            torch.set_num_threads(self.threads)
+        device = resolve_device(self.device_name)
+        if self.verbose:
+            sys.stderr.write(
+                f"gumnet {versions()['gumnet']}, torch {torch.__version__}, device {device}, "
+                f"{torch.get_num_threads()} threads, seed {self.first_seed}\n"
+            )
+        return device
+
+
+@Parameter(name="*", group=COMMON_GROUP)
+@dataclass(frozen=True)
+class Output:
+    """How to treat what is there already.
+
+    Parameters
+    ----------
+    overwrite
+        Replace an output that exists; without it, it is refused.
+    """
+
+    overwrite: Flag = False
+
+
+@Parameter(name="*", group=COMMON_GROUP)
+@dataclass(frozen=True)
+class Reading:
+    """How to read particles.
+
+    Parameters
+    ----------
+    voxel_size
+        Voxel size in Angstrom, where the files do not hold it or hold it wrong.
+    skip_bad
+        Leave out particles that cannot be read, and list them with the reason in a file beside the output.
+    """
+
+    voxel_size: float | None = None
+    skip_bad: Flag = False
+
+    def particles(self, path: Path, bad_list: Path, *, overwrite: bool) -> Particles:
+        """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.
+
+        Parameters
+        ----------
+        path
+            Particle table, or folder that ``gumnet simulate`` wrote.
+        bad_list
+            File that lists the particles left out.
+        """
+        from gumnet.io.read import drop_unreadable, read_particles
+
+        particles = read_particles(path, voxel_size_angstrom=self.voxel_size)
+        return drop_unreadable(particles, bad_list, overwrite=overwrite) if self.skip_bad else particles
+
+
+COMMON, OUTPUT, READING = Common(), Output(), Reading()
+"""The defaults, for the signatures of commands."""
+
+
+def matching_map(path: Path, particles: Particles) -> Volume:
+    """Return the map (N, N, N) in ``path``, of the box and, where its header says one, the voxel size of particles."""
+    from gumnet.io.mrc import read_map
+
+    volume, size = read_map(path, need_voxel_size=False)
+    if volume.shape[-1] != particles.box:
+        raise InputError(
+            f"its box is {volume.shape[-1]}, that of the particles {particles.box}",
+            cure="crop, pad or resample it to the box and voxel size of the particles",
+            path=path,
+        )
+    # Headers round: 1 % over half of a box is less than a voxel in any box that is used here.
+    if not math.isnan(size) and abs(size / particles.voxel_size_angstrom - 1) > 0.01:
+        raise InputError(
+            f"its voxel size is {size:g} Angstrom, that of the particles {particles.voxel_size_angstrom:g}",
+            cure="resample it, or give the right voxel size of the particles with --voxel-size",
+            path=path,
+        )
+    return volume
+
+
+def say(text: str) -> None:
+    """Print a line of the result on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a result depends on, for reports."""
+    from importlib.metadata import version
+
+    return {
+        "gumnet": version("gumnet"),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def bad_list_beside(path: Path) -> Path:
+    """Return where ``--skip-bad`` lists particles when the output is a file and not a folder."""
+    return path.with_name(f"{path.stem}_bad_particles.txt")

@@ -1,0 +1,159 @@
+"""``gumnet train``."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, bad_list_beside, say
+from gumnet.errors import InputError
+
+if TYPE_CHECKING:
+    from gumnet.training.config import TrainConfig
+
+Record = TypeVar("Record")
+
+
+def train(
+    particles: Path,
+    *,
+    out: Path,
+    preset: Literal["paper", "small", "tiny"] | None = None,
+    init: Path | None = None,
+    config: Path | None = None,
+    resume: Flag = False,
+    epochs: int | None = None,
+    pairs_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    common: Common = COMMON,
+    output: Output = OUTPUT,
+    reading: Reading = READING,
+) -> None:
+    """Train a Gum-Net on particles, without poses, classes or labels.
+
+    Example
+        gumnet simulate --out sim --particles 200 --snr 1
+        gumnet train sim --out run --preset tiny --epochs 5
+        gumnet train sim --out run --preset tiny --epochs 10 --resume
+
+    OUT gets model.safetensors (the best weights), metrics.jsonl (all losses) and
+    what --resume needs. Options go before the config file, and that before the
+    defaults. A config file holds keys of TrainConfig and a table of the network:
+
+        preset = "small"
+        epochs = 40
+        learning_rate = 5e-4
+        [network]
+        head = "euler"
+
+    Parameters
+    ----------
+    particles
+        Particle table, or folder that gumnet simulate wrote.
+    out
+        Folder of the run.
+    preset
+        Architecture: paper (110 million parameters), small (the default) or tiny.
+    init
+        Weights to start from, as when fine-tuning on one's own data.
+    config
+        TOML file with settings of the run; unknown keys are errors.
+    resume
+        Go on after the last whole epoch of the run in OUT.
+    epochs
+        Epochs in all, also when the run resumes.
+    pairs_per_epoch
+        Random pairs in an epoch.
+    batch_size
+        Pairs in a step.
+    learning_rate
+        Step size of Adam in the first epoch.
+    """
+    if init is not None and preset is not None:
+        raise InputError("--init brings its architecture along", cure="leave --preset out")
+    common.start()
+    from gumnet.model.weights import load_model
+    from gumnet.training.checkpoint import MODEL
+    from gumnet.training.loop import train as run
+
+    given = {
+        "preset": preset,
+        "epochs": epochs,
+        "pairs_per_epoch": pairs_per_epoch,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": common.seed,
+        "device": common.device,
+    }
+    settings = run_config(config, {name: value for name, value in given.items() if value is not None})
+    model = None if init is None else load_model(init)
+    data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
+    run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite)
+    say(f"the best weights are in {out / MODEL}; to use them:")
+    say(f"gumnet align {particles} --reference MAP --method gumnet --model {out / MODEL} --out aligned.star")
+
+
+def run_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
+    """Return the settings of a run: ``given`` goes before the TOML file, and that before the defaults.
+
+    Parameters
+    ----------
+    path
+        TOML file with fields of `TrainConfig`, ``preset``, and the fields of `GumNetConfig` in the table ``network``.
+    given
+        Settings from the command line, by the same names.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a key is unknown or of the wrong kind; the message names the file.
+    """
+    from gumnet.model.gumnet import PRESETS
+    from gumnet.training.config import TrainConfig
+
+    values = {} if path is None else _read_toml(path)
+    network_values = values.pop("network", {})
+    if not isinstance(network_values, dict):
+        raise InputError("network is not a table", cure="write its fields below a line [network]", path=path)
+    preset = given.pop("preset", values.pop("preset", "small"))
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}", cure=f"use {', '.join(PRESETS)}", path=path)
+    network = _changed(PRESETS[preset], network_values, path, "network.")
+    return replace(_changed(TrainConfig(network=network), values, path, ""), **given)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", cure="name a TOML file", path=path) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is not TOML ({error})", cure="mend that line", path=path) from None
+
+
+def _changed(record: Record, values: dict[str, Any], path: Path | None, prefix: str) -> Record:
+    """Return a frozen dataclass with some fields changed, each of the kind that it has there already."""
+    known = [entry.name for entry in fields(record) if entry.name != "network"]  # type: ignore[arg-type]
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f"unknown key {prefix}{name}", cure=f"known are {', '.join(known)}", path=path)
+        kind = type(getattr(record, name))
+        if kind is float and type(value) is int:
+            kept[name] = float(value)
+        elif kind is tuple and isinstance(value, list) and all(type(entry) is int for entry in value):
+            kept[name] = tuple(value)
+        elif type(value) is kind:
+            kept[name] = value
+        else:
+            raise InputError(
+                f"{prefix}{name} is {value!r}", cure=f"give it a value like {getattr(record, name)!r}", path=path
+            )
+    try:
+        return replace(record, **kept)  # type: ignore[type-var]
+    except InputError as error:
+        raise InputError(error.problem, cure=error.cure, path=path) from None

@@ -1,0 +1,91 @@
+"""``gumnet fsc``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gumnet.cli.main import main
+from gumnet.geometry.fourier import frequencies, to_fourier, to_real
+from gumnet.io.mrc import read_map, write_map
+
+BOX, VOXEL = 24, 10.0
+
+
+@pytest.fixture
+def maps(tmp_path: Path, generator: torch.Generator) -> tuple[Path, Path]:
+    """Return two maps that agree up to shell 6 and are independent beyond, so that resolution is about 240 / 6."""
+    first, second = torch.randn(2, BOX, BOX, BOX, generator=generator)
+    low = frequencies(BOX).norm(dim=-1) < 6.5 / BOX
+    second = to_real(torch.where(low, to_fourier(first), to_fourier(second)), BOX)
+    paths = tmp_path / "one.mrc", tmp_path / "two.mrc"
+    write_map(paths[0], first, VOXEL)
+    write_map(paths[1], second, VOXEL)
+    return paths
+
+
+def test_json_holds_the_curve_and_the_resolution(maps: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fsc", str(maps[0]), str(maps[1]), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    values = [shell["fsc"] for shell in result["shells"]]
+    assert len(values) == BOX // 2 + 1
+    assert values[1:7] == pytest.approx([1.0] * 6, abs=1e-4)
+    assert max(map(abs, values[7:12])) < 0.12
+    assert 240 / 7 < result["resolution_angstrom"] < 240 / 6
+    assert result["shells"][6]["resolution_angstrom"] == 40.0
+    assert result["threshold"] == 0.143
+
+
+def test_truth_asks_for_half_of_the_power(maps: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fsc", str(maps[0]), str(maps[1]), "--truth"]) == 0
+    assert "FSC 0.5" in capsys.readouterr().out
+
+
+def test_text_and_json_agree(maps: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fsc", str(maps[0]), str(maps[1]), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert main(["fsc", str(maps[0]), str(maps[1])]) == 0
+    text = capsys.readouterr().out
+    assert f"{result['resolution_angstrom']:.1f} Angstrom" in text.splitlines()[-1]
+    assert float(text.splitlines()[3].split()[2]) == pytest.approx(result["shells"][3]["fsc"], abs=6e-4)
+
+
+def test_a_mask_multiplies_both_maps(
+    maps: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = torch.zeros(BOX, BOX, BOX)
+    mask[6:18, 6:18, 6:18] = 1
+    write_map(tmp_path / "mask.mrc", mask, VOXEL)
+    for path in maps:
+        write_map(tmp_path / f"masked_{path.name}", read_map(path)[0] * mask, VOXEL)
+    curves = []
+    for arguments in (
+        [str(maps[0]), str(maps[1]), "--mask", str(tmp_path / "mask.mrc")],
+        [str(tmp_path / "masked_one.mrc"), str(tmp_path / "masked_two.mrc")],
+    ):
+        assert main(["fsc", *arguments, "--json"]) == 0
+        curves.append([shell["fsc"] for shell in json.loads(capsys.readouterr().out)["shells"]])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)
+
+
+def test_wrong_input_names_the_file_and_the_cure(
+    maps: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, coarse, missing = tmp_path / "small.mrc", tmp_path / "coarse.mrc", tmp_path / "missing.mrc"
+    write_map(small, torch.randn(16, 16, 16), VOXEL)
+    write_map(coarse, torch.randn(BOX, BOX, BOX), 12.0)
+    for second, option, words in (
+        (small, [], "16"),
+        (coarse, [], "--voxel-size"),
+        (missing, [], "missing.mrc"),
+        (maps[1], ["--mask", str(small)], "mask"),
+    ):
+        assert main(["fsc", str(maps[0]), str(second), *option]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("gumnet: error: ")
+        assert line.count("\n") == 1
+        assert words in line
+        assert "; " in line, "a cure follows the problem"

@@ -1,0 +1,105 @@
+"""Exit codes and the one line that says what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gumnet.cli import main as program
+from gumnet.cli.main import COMMANDS, main
+from gumnet.errors import InputError
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what went to standard error, having checked that it is one line and no traceback."""
+    text = capsys.readouterr().err
+    assert text.startswith("gumnet: error: ")
+    assert text.count("\n") == 1
+    return text
+
+
+def test_help_is_quick_and_does_not_import_torch() -> None:
+    code = "import sys; from gumnet.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 5, "under 1 s alone; the rest is for a busy machine"
+    for command in COMMANDS:
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_shows_an_example_and_the_common_options(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"gumnet {command}" in text.split("Example", 1)[1]
+    for option in ("--device", "--seed", "--threads", "--verbose"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "nonsense"),
+        (["fsc"], "--map1"),
+        (["fsc", "a.mrc", "b.mrc", "--colour", "red"], "--colour"),
+        (["fsc", "a.mrc", "b.mrc", "c.mrc"], "c.mrc"),
+        (["simulate", "--out", "x", "--pairs", "many"], "--pairs"),
+        (["simulate", "--out", "x", "--pairs", "1", "--noise", "pink"], "coloured"),
+        (["align", "p.star", "--reference", "m.mrc", "--out", "o.star", "--method", "magic"], "exhaustive"),
+    ],
+)
+def test_a_wrong_call_is_one_line_that_points_to_help(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    line = error_line(capsys)
+    assert words in line
+    assert "--help" in line
+
+
+def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command that starts fail with ``error``."""
+
+    def start(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("gumnet.cli.options.Common.start", start)
+
+
+def test_input_error_exits_with_2_and_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(InputError("has no voxel size", cure="give --voxel-size", path="a.mrc"), monkeypatch)
+    assert main(["fsc", "a.mrc", "b.mrc"]) == 2
+    assert error_line(capsys) == "gumnet: error: a.mrc: has no voxel size; give --voxel-size\n"
+
+
+def test_unexpected_error_exits_with_1_and_says_how_to_see_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(RuntimeError("out of\nmemory"), monkeypatch)
+    assert main(["fsc", "a.mrc", "b.mrc"]) == 1
+    assert error_line(capsys) == "gumnet: error: RuntimeError: out of memory; run again with -v for details\n"
+    assert main(["fsc", "a.mrc", "b.mrc", "-v"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(KeyboardInterrupt(), monkeypatch)
+    assert main(["fsc", "a.mrc", "b.mrc"]) == program.INTERRUPTED == 130
+    assert "interrupted" in error_line(capsys)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--device", "tpu"), ("--device", "cuda:99"), ("--threads", "0")])
+def test_bad_device_or_threads_are_input_errors(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fsc", str(tmp_path / "a.mrc"), str(tmp_path / "b.mrc"), option, value]) == 2
+    assert value in error_line(capsys)

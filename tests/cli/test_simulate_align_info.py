@@ -1,0 +1,193 @@
+"""``gumnet simulate``, ``align`` and ``info`` on small data, end to end through the files."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from gumnet.cli.main import main
+from gumnet.cli.simulate import simulate
+from gumnet.evaluation.metrics import pair_errors
+from gumnet.io.mrc import read_map, write_map
+from gumnet.io.read import read_particles
+from gumnet.io.star import read_star
+from gumnet.simulation.config import SimulationConfig
+from gumnet.simulation.folder import read_truth
+
+SMALL = ["--box", "20", "--voxel-size", "16", "--max-shift", "2", "--snr", "100", "--phantoms", "1"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated") / "pairs"
+    assert main(["simulate", "--out", str(folder), "--pairs", "2", *SMALL, "--seed", "5"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated") / "particles"
+    assert main(["simulate", "--out", str(folder), "--particles", "3", *SMALL]) == 0
+    return folder
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    text = capsys.readouterr().err
+    assert text.startswith("gumnet: error: ")
+    assert text.count("\n") == 1
+    return text
+
+
+def test_defaults_of_the_command_are_those_of_the_library() -> None:
+    renamed = {
+        "voxel_size": "voxel_size_angstrom",
+        "tilt_max": "tilt_max_degrees",
+        "tilt_step": "tilt_step_degrees",
+        "defocus": "defocus_um",
+        "voltage": "voltage_kv",
+        "spherical_aberration": "spherical_aberration_mm",
+        "envelope": "envelope_of_nyquist",
+    }
+    inverted = {"sub_voxel_shifts": "whole_voxel_shifts", "no_ctf": "ctf"}
+    config, seen = SimulationConfig(), {"seed"}
+    for name, parameter in inspect.signature(simulate).parameters.items():
+        field = renamed.get(name) or inverted.get(name) or name
+        if not hasattr(config, field):
+            continue
+        seen.add(field)
+        default = not parameter.default if name in inverted else parameter.default
+        assert default == getattr(config, field), name
+    assert seen == {entry.name for entry in fields(config)}, "every setting has an option"
+
+
+def test_simulated_folder_holds_what_was_asked_for(pairs: Path) -> None:
+    for name in ("particles.star", "volumes.mrcs", "truth.star", "pairs.csv"):
+        assert (pairs / name).is_file(), name
+    read = read_particles(pairs)
+    assert (len(read), read.box, read.voxel_size_angstrom) == (4, 20, 16.0)
+    assert torch.equal(read.poses.rotations, torch.eye(3, dtype=torch.float64).expand(4, 3, 3)), "no truth in here"
+
+
+def test_seed_decides_the_bytes(pairs: Path, tmp_path: Path) -> None:
+    for name, seed in (("same", "5"), ("other", "6")):
+        assert main(["simulate", "--out", str(tmp_path / name), "--pairs", "2", *SMALL, "--seed", seed]) == 0
+    volumes = (pairs / "volumes.mrcs").read_bytes()[1024:]
+    assert (tmp_path / "same" / "volumes.mrcs").read_bytes()[1024:] == volumes
+    assert (tmp_path / "other" / "volumes.mrcs").read_bytes()[1024:] != volumes
+
+
+def test_pairs_are_aligned_to_the_truth(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pairs.star"
+    assert main(["align", str(pairs), "--pairs", str(pairs / "pairs.csv"), "--out", str(out)]) == 0
+    assert "2 poses" in capsys.readouterr().out
+    truth, _ = read_truth(pairs)
+    aligned = read_particles(out)
+    errors = pair_errors(aligned.poses, truth[[1, 3]].compose(truth[[0, 2]].inverse()))
+    assert float(errors.degrees.max()) < 3
+    assert float(errors.shifts.max()) < 0.5
+    assert aligned.table is not None
+    names = read_star(pairs / "particles.star")["particles"]["rlnTomoParticleName"]
+    assert list(aligned.table["rlnReferenceImage"]) == [names[0], names[2]]
+    assert list(aligned.table["rlnTomoParticleName"]) == [names[1], names[3]]
+
+
+def test_particles_are_aligned_to_a_reference(particles: Path, tmp_path: Path) -> None:
+    out = tmp_path / "aligned.star"
+    reference = particles / "truth_structures" / "structure_1.mrc"
+    assert main(["align", str(particles), "--reference", str(reference), "--out", str(out)]) == 0
+    errors = pair_errors(read_particles(out).poses, read_truth(particles)[0])
+    assert float(errors.degrees.max()) < 3
+    assert main(["align", str(particles), "--reference", str(reference), "--out", str(out)]) == 2
+    arguments = ["--reference", str(reference), "--out", str(out), "--overwrite", "--local", "--no-refine"]
+    assert main(["align", str(particles), *arguments]) == 0
+
+
+def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(particles), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["particles"] == 3
+    assert facts["box"] == 20
+    assert facts["voxel_size_angstrom"] == 16.0
+    low, high = facts["tilt_range_degrees"]
+    assert low == pytest.approx(-60, abs=4)
+    assert high == pytest.approx(60, abs=4)
+    assert facts["half_sets"] == {}
+    assert main(["info", str(particles)]) == 0
+    assert "voxel size angstrom: 16.0" in capsys.readouterr().out
+    assert main(["info", str(particles / "volumes.mrcs"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["volumes"], facts["voxels_xyz"], facts["voxel_size_angstrom"]) == (3, [20, 20, 20], 16.0)
+
+
+def test_info_of_a_table_whose_images_are_elsewhere(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(shared_data / "metadata/relion4.0/relion_4.0.star"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["format"] == "RELION 4"
+    assert facts["particles"] == 1746
+    assert "no such file" in facts["images"]
+
+
+def test_skip_bad_lists_what_it_leaves_out(particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "bad"
+    assert main(["simulate", "--out", str(folder), "--particles", "3", *SMALL]) == 0
+    with (folder / "volumes.mrcs").open("r+b") as file:
+        file.seek(1024 + 20**3 * 4)
+        file.write(b"\xff" * 20**3 * 4)
+    reference = str(particles / "truth_structures" / "structure_1.mrc")
+    out = tmp_path / "aligned.star"
+    capsys.readouterr()
+    assert main(["align", str(folder), "--reference", reference, "--out", str(out)]) == 2
+    assert "NaN" in error_line(capsys)
+    assert not out.exists()
+    assert main(["align", str(folder), "--reference", reference, "--out", str(out), "--skip-bad"]) == 0
+    assert len(read_particles(out)) == 2
+    listed = (tmp_path / "aligned_bad_particles.txt").read_text().splitlines()
+    assert len(listed) == 2
+    assert listed[1].startswith("2\t")
+
+
+def test_wrong_input_is_one_line_with_a_cure(
+    pairs: Path, particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = str(particles / "truth_structures" / "structure_1.mrc")
+    other_box, other_size, unsized = (tmp_path / name for name in ("box.mrc", "size.mrc", "unsized.mrc"))
+    write_map(other_box, torch.randn(16, 16, 16), 16.0)
+    write_map(other_size, read_map(Path(reference))[0], 12.0)
+    write_map(unsized, torch.randn(16, 16, 16), 1.0)
+    (tmp_path / "table.xyz").write_text("1 2 3\n")
+    out = ["--out", str(tmp_path / "out.star")]
+    simulated = ["simulate", "--out", str(tmp_path / "new"), *SMALL]
+    cases = [
+        (["align", str(particles), *out], "--reference"),
+        (["align", str(particles), *out, "--reference", reference, "--pairs", "p.csv"], "--pairs"),
+        (["align", str(particles), *out, "--reference", reference, "--method", "gumnet"], "--model"),
+        (["align", str(particles), *out, "--reference", reference, "--model", "m.safetensors"], "--method gumnet"),
+        (["align", str(particles), *out, "--reference", str(tmp_path / "none.mrc")], "none.mrc"),
+        (["align", str(particles), *out, "--reference", str(other_box)], "box.mrc: its box is 16"),
+        (["align", str(particles), *out, "--reference", str(other_size)], "size.mrc: its voxel size is 12"),
+        (["align", str(tmp_path / "none.star"), *out, "--reference", reference], "none.star"),
+        (["align", str(tmp_path / "table.xyz"), *out, "--reference", reference], "unknown format .xyz"),
+        (["align", str(particles), *out, "--pairs", str(tmp_path / "none.csv")], "none.csv"),
+        (["align", str(pairs), *out, "--pairs", str(pairs / "pairs.csv"), "--skip-bad"], "--skip-bad"),
+        (simulated, "--pairs and --particles"),
+        ([*simulated, "--pairs", "1", "--particles", "1"], "--pairs and --particles"),
+        ([*simulated, "--pairs", "0"], "give a number of 1 or more"),
+        ([*simulated, "--pairs", "1", "--tilt-max", "95"], "tilt_max_degrees"),
+        (["simulate", str(unsized), "--out", str(tmp_path / "new"), "--pairs", "1"], "--map-voxel-size"),
+        (["simulate", "--out", str(particles), "--particles", "1", *SMALL], "--overwrite"),
+        (["info", str(tmp_path)], "particles.star"),
+        (["info", str(tmp_path / "none.mrc")], "none.mrc"),
+    ]
+    capsys.readouterr()
+    for arguments, words in cases:
+        assert main(arguments) == 2, arguments
+        line = error_line(capsys)
+        assert words in line, arguments
+        assert "; " in line, "a cure follows the problem"
+    assert not (tmp_path / "out.star").exists()
+    assert not (tmp_path / "new").exists()

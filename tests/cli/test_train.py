@@ -1,0 +1,68 @@
+"""``gumnet train``: where settings come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gumnet.cli.main import main
+from gumnet.cli.train import run_config
+from gumnet.errors import InputError
+from gumnet.model.gumnet import PRESETS
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_command_line_goes_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
+    path = toml(tmp_path, 'preset = "tiny"\nepochs = 40\nlearning_rate = 1\n[network]\nhead = "euler"\n')
+    config = run_config(path, {"epochs": 3})
+    assert config.epochs == 3
+    assert config.learning_rate == 1.0
+    assert config.batch_size == run_config(None, {}).batch_size
+    assert config.network.head == "euler"
+    assert config.network.channels == PRESETS["tiny"].channels
+    assert run_config(path, {"preset": "small"}).network.channels == PRESETS["small"].channels
+
+
+def test_lists_become_tuples(tmp_path: Path) -> None:
+    path = toml(tmp_path, "[network]\nchannels = [2, 4, 4, 8, 8]\n")
+    assert run_config(path, {}).network.channels == (2, 4, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epoch = 3\n", "unknown key epoch; known are epochs"),
+        ("[network]\nheads = 3\n", "unknown key network.heads"),
+        ("network = 3\n", "network is not a table"),
+        ('epochs = "many"\n', "epochs is 'many'"),
+        ("epochs = 2.5\n", "epochs is 2.5"),
+        ("epochs = true\n", "epochs is True"),
+        ("epochs = 0\n", "epochs is 0; give 1 or more"),
+        ('preset = "huge"\n', "unknown preset 'huge'"),
+        ("epochs 3\n", "is not TOML"),
+    ],
+)
+def test_a_wrong_config_names_the_file_the_key_and_the_cure(tmp_path: Path, text: str, words: str) -> None:
+    path = toml(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        run_config(path, {})
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_config_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["train", "p.star", "--out", str(tmp_path / "o"), "--config", str(tmp_path / "no.toml")])
+    assert code == 2
+    assert "no.toml: cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_init_and_preset_contradict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "p.star", "--out", str(tmp_path), "--init", "m.safetensors", "--preset", "tiny"]) == 2
+    assert "leave --preset out" in capsys.readouterr().err
