@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gumnet.errors import InputError
+from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import voxel_coordinates, warp
 from gumnet.geometry.wedge import missing_wedge
@@ -46,12 +47,18 @@ def test_posed_gaussians_are_where_the_pose_says(generator: torch.Generator) -> 
     assert float((found - expected)[:, inside].abs().max()) < 0.01
 
 
-def test_truth_puts_clean_particles_on_their_structures(structures: torch.Tensor) -> None:
-    made = simulate(structures, particles=6, config=CLEAN)
-    back = warp(made.particles.read_volumes(range(6)), made.truth.rotations, made.truth.shifts, oversampling=2)
+@pytest.mark.parametrize("model", ["fourier", "tilt-series"])
+def test_truth_puts_clean_particles_on_their_structures(structures: torch.Tensor, model: str) -> None:
+    config = replace(CLEAN, model=model, tilt_step_degrees=6.0)  # type: ignore[arg-type]
+    made = simulate(structures, particles=4, config=config)
+    weights = made.particles.read_weights(range(4))
+    assert weights is not None
+    # Tilts sum to a spectrum weights * signal: divided by the weights, it is the signal.
+    flat = to_real(to_fourier(made.particles.read_volumes(range(4))) / weights.clamp(min=1e-3), 24)
+    back = warp(flat, made.truth.rotations, made.truth.shifts, oversampling=2)
     inside = (voxel_coordinates(24).norm(dim=-1) < 9).expand_as(back)
     own = made.structures[made.truth_classes - 1]
-    assert float(correlation(back * inside, own * inside).min()) > 0.99
+    assert float(correlation(back * inside, own * inside).min()) > (0.99 if model == "fourier" else 0.97)
     other = made.structures[2 - made.truth_classes]
     assert float(correlation(back * inside, other * inside).max()) < 0.9
 
@@ -117,8 +124,8 @@ def test_wedges_of_a_pair(structures: torch.Tensor, wedge: str, a_is_cut: bool) 
 @pytest.mark.parametrize("model", ["fourier", "tilt-series"])
 def test_same_seed_same_bytes(structures: torch.Tensor, model: str) -> None:
     config = SimulationConfig(box=24, model=model, seed=7, tilt_step_degrees=20.0)  # type: ignore[arg-type]
-    first, second = (simulate(structures, pairs=2, config=config) for _ in range(2))
-    assert torch.equal(first.particles.read_volumes(range(4)), second.particles.read_volumes(range(4)))
+    first, second = (simulate(structures, pairs=1, config=config) for _ in range(2))
+    assert torch.equal(first.particles.read_volumes([0, 1]), second.particles.read_volumes([0, 1]))
     assert torch.equal(first.truth.rotations, second.truth.rotations)
     other = simulate(structures, pairs=2, config=replace(config, seed=8))
     assert not torch.equal(first.truth.rotations, other.truth.rotations)
