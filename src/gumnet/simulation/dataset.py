@@ -14,7 +14,7 @@ from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import warp
 from gumnet.particles import MemorySource, Particles, Poses
 from gumnet.progress import progress
-from gumnet.simulation.config import SimulationConfig
+from gumnet.simulation.config import SimulationConfig as SimulationConfig
 from gumnet.simulation.microscope import FourierImaging, radial_transfer
 from gumnet.simulation.noise import variance
 from gumnet.simulation.phantom import phantoms
