@@ -1,0 +1,1 @@
+"""Gum-Net: the network, its unsupervised loss and its weights on disk."""

@@ -1,0 +1,1 @@
+"""Training of Gum-Net on random pairs of particles, without poses and without classes."""

@@ -1,0 +1,181 @@
+"""The training loop: random pairs, unsupervised loss, validation, checkpoints.
+
+gumnet train particles.star --out run --preset small
+gumnet train particles.star --out run --preset small --resume
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from gumnet.devices import resolve_device
+from gumnet.errors import InputError
+from gumnet.io.atomic import claim_folder
+from gumnet.model.gumnet import GumNet
+from gumnet.model.loss import alignment_loss
+from gumnet.model.weights import load_model, save_model
+from gumnet.particles import Particles
+from gumnet.progress import Progress, progress
+from gumnet.training import checkpoint
+from gumnet.training.config import TrainConfig
+from gumnet.training.data import EPOCH, START, VALIDATION, Batch, PairReader, draw_pairs, split, stream
+
+
+def train(
+    particles: Particles,
+    config: TrainConfig,
+    *,
+    out: str | Path,
+    model: GumNet | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> GumNet:
+    """Train a network to align pairs of ``particles``, and return the best one by validation, on the CPU.
+
+    Poses and classes of the particles are not used.
+
+    Parameters
+    ----------
+    out
+        Folder of the run, see `gumnet.training.checkpoint`.
+    model
+        Start from these weights, as when fine-tuning on the target data; the model itself is not changed.
+    resume
+        Go on after the last whole epoch of the run in ``out``. On one machine, a run that was interrupted and resumed
+        gives the same losses as one that was not.
+    overwrite
+        Start anew in a folder that holds something already.
+
+    Raises
+    ------
+    InputError
+        If there are too few particles, if the model is for another box, if ``out`` holds something and neither
+        ``resume`` nor ``overwrite`` is set, or if it holds no run with these settings to resume.
+    """
+    device = resolve_device(config.device)
+    chosen, held = split(len(particles), config.validation_fraction, config.seed)
+    network = _starting_network(particles, config, model).to(device)
+    run = checkpoint.describe_run(config, network, len(particles))
+    if resume:
+        folder = Path(out)
+        checkpoint.check_run(folder, run)
+    else:
+        folder = claim_folder(out, overwrite=overwrite)
+        checkpoint.write_run(folder, run)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    state = checkpoint.load_checkpoint(folder, network, optimiser) if resume else None
+    if state is None:
+        state = {"epochs": 0, "step": 0, "best": math.inf}
+    checkpoint.cut_metrics(folder, state["epochs"])
+    reader = PairReader(particles, config.cache_gigabytes)
+    fixed = None
+    if len(held):
+        fixed = draw_pairs(held, config.validation_pairs, stream(config.seed, VALIDATION))
+    total = (config.epochs - state["epochs"]) * config.pairs_per_epoch
+    with (
+        (folder / checkpoint.METRICS).open("a", encoding="utf-8") as metrics,
+        progress("training", max(total, 0), unit="pairs") as display,
+    ):
+        session = _Session(config, network, optimiser, reader, device, metrics, display, step=state["step"])
+        for epoch in range(state["epochs"], config.epochs):
+            pairs = draw_pairs(chosen, config.pairs_per_epoch, stream(config.seed, EPOCH, epoch))
+            train_loss = session.train_epoch(epoch, pairs)
+            validation_loss = None if fixed is None else session.validate(fixed)
+            session.log(epoch=epoch, train_loss=train_loss, validation_loss=validation_loss)
+            score = train_loss if validation_loss is None else validation_loss
+            display.advance(0, note=f"epoch {epoch + 1} of {config.epochs}, loss {score:.4f}")
+            if score < state["best"]:
+                save_model(folder / checkpoint.MODEL, network, overwrite=True)
+            state = {"epochs": epoch + 1, "step": session.step, "best": min(score, state["best"])}
+            checkpoint.save_checkpoint(folder, network, optimiser, state)
+    return load_model(folder / checkpoint.MODEL)
+
+
+def _starting_network(particles: Particles, config: TrainConfig, model: GumNet | None) -> GumNet:
+    """Return a fresh network for the box of the particles, or a copy of the model to start from."""
+    if model is None:
+        start = stream(config.seed, START)
+        return GumNet(replace(config.network, box=particles.box), generator=start)
+    if model.config.box != particles.box:
+        raise InputError(
+            f"this is a model for another box: it is for {model.config.box} voxels a side, "
+            f"the particles have {particles.box}",
+            cure="use particles of that box, or `GumNet.for_box` to go on from its weights at this one",
+        )
+    return copy.deepcopy(model)
+
+
+@dataclass
+class _Session:
+    """One stretch of training, from its start or from where it resumed to its end."""
+
+    config: TrainConfig
+    network: GumNet
+    optimiser: torch.optim.Optimizer
+    reader: PairReader
+    device: torch.device
+    metrics: TextIO
+    display: Progress
+    step: int
+
+    def train_epoch(self, epoch: int, pairs: Tensor) -> float:
+        """Take one step for every batch of pairs (m, 2), and return the mean loss."""
+        rate = self.config.learning_rate * self.config.learning_rate_decay**epoch
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        total, seen = 0.0, 0
+        start = time.perf_counter()
+        for batch in self.reader.batches(pairs, self.config.batch_size):
+            losses = self._losses(batch)
+            value = self._finite(losses)
+            self.optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(losses.mean())
+            self.optimiser.step()
+            # Reading counts: it is part of what a run waits for.
+            start, before = time.perf_counter(), start
+            speed = len(losses) / (start - before)
+            self.log(epoch=epoch, step=self.step, loss=value, learning_rate=rate, pairs_per_second=speed)
+            self.step += 1
+            total, seen = total + value * len(losses), seen + len(losses)
+            self.display.advance(
+                len(losses), note=f"epoch {epoch + 1} of {self.config.epochs}, loss {total / seen:.4f}"
+            )
+        return total / seen
+
+    @torch.no_grad()
+    def validate(self, pairs: Tensor) -> float:
+        """Return the mean loss over pairs (m, 2), with the running statistics of the batch norms."""
+        self.network.eval()
+        losses = [self._losses(batch) for batch in self.reader.batches(pairs, self.config.batch_size)]
+        return self._finite(torch.cat(losses))
+
+    def log(self, **record: Any) -> None:
+        """Add one line to the metrics, so that it is on disk at once."""
+        self.metrics.write(json.dumps(record) + "\n")
+        self.metrics.flush()
+
+    def _finite(self, losses: Tensor) -> float:
+        """Return the mean loss, or stop a run whose weights have blown up before it writes them."""
+        value = losses.mean().item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {self.step}; train with a lower learning_rate")
+        return value
+
+    def _losses(self, batch: Batch) -> Tensor:
+        """Return the loss (n,) of each pair of a batch."""
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            rotations, shifts = self.network(batch.a, batch.b)
+        return alignment_loss(
+            batch.a, batch.b, rotations, shifts, batch.weights_a, batch.weights_b, unobserved=self.config.unobserved
+        )
