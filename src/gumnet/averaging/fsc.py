@@ -17,6 +17,9 @@ KNOWN_STRUCTURE_THRESHOLD = 0.5
 """Threshold against a known, noise-free structure: the signal is then half of the map's power or more."""
 
 
+_LEAST_FSC = 1e-3
+
+
 def fsc(map1: Tensor, map2: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Return the Fourier shell correlation of two maps.
 
@@ -86,3 +89,14 @@ def resolution_angstrom(
             crossing = shell - 1 + (above - threshold) / (above - values[shell])
             return voxel_size_angstrom * box / crossing
     return 2 * voxel_size_angstrom
+
+
+def noise_to_signal(curve: Tensor) -> Tensor:
+    """Return noise over signal power of the average of both halves, (N // 2 + 1,), from the correlation of the halves.
+
+    A half has signal over noise ``FSC / (1 - FSC)`` and the whole twice that. The mean density, shell 0, is kept.
+    """
+    clipped = curve.clamp(_LEAST_FSC, 1.0)
+    ratio = (1 - clipped) / (2 * clipped)
+    ratio[0] = 0
+    return ratio

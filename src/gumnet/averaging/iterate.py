@@ -1,0 +1,289 @@
+"""The average of a particle set: at given poses, or reference-free, aligned and averaged in turn.
+
+Two halves never meet
+    Each half set starts from its own average, is aligned to its own average, and averaged again. The first average is
+    of the particles as they are, without transformation: a blob, whose noise breaks the symmetry. Alignment starts in a
+    low band, where the blob can tell orientations at all, and the band rises from iteration to iteration.
+A common frame
+    Started apart, the halves come out turned and shifted against each other. After each iteration the map of half 2 is
+    aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and, for
+    the band of the last iterations, the resolution to which the halves agree are all that passes between them. As the
+    transformation is the best of many, halves that hold nothing in common still correlate a little at low resolution.
+The reference
+    Summed spectra with their summed weights: what no particle observed is not compared, and what many observed counts
+    more (see `gumnet.alignment.score`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.to_reference import AlignConfig, align
+from gumnet.averaging.accumulate import Accumulator, accumulate
+from gumnet.averaging.fsc import fsc, noise_to_signal, resolution_angstrom
+from gumnet.averaging.halves import assign_half_sets, rows_of_half
+from gumnet.averaging.mask import low_pass, soft_sphere
+from gumnet.devices import resolve_device
+from gumnet.errors import InputError
+from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
+from gumnet.geometry.fourier import to_real
+from gumnet.particles import Particles, Poses
+from gumnet.types import Volume, Volumes, Weights
+
+if TYPE_CHECKING:
+    from gumnet.model.gumnet import GumNet
+
+START_SHELLS = 4
+"""Highest shell of the first iteration: 96 A in a box of 32 voxels of 12 A. A particle half as wide as its box has two
+periods of it across; finer ones are out of phase until the orientations are about right."""
+RISEN_SHELLS = 7
+"""Highest shell before the last iterations, and the least there."""
+
+
+@dataclass(frozen=True)
+class AverageConfig:
+    """How to average.
+
+    Parameters
+    ----------
+    iterations
+        How often to align and average; 0 averages at the particles' own poses, which the others ignore.
+    method
+        "exhaustive", or "gumnet", which needs a model.
+    refine
+        Whether to refine poses continuously.
+    symmetry
+        Point group; C1 so far.
+    mask
+        Volume (N, N, N) from 0 to 1 for the correlation of the halves; the largest soft sphere of the box unless given.
+        It does not touch the maps.
+    initial
+        Map (N, N, N) that both halves start from, low-passed, in place of their first averages. They share its frame.
+    low_pass_angstrom
+        Resolution of the first iteration; shell 4 of the box unless given. The band rises from there.
+    max_shift
+        Largest shift along each axis, in voxels; a quarter of the box unless given.
+    model
+        Network, or path of its weights, for method "gumnet".
+    seed
+        Deals particles without a half set to one.
+    device
+        auto, cpu, cuda or cuda:N.
+    batch_size
+        Particles at a time; as many as memory allows comfortably unless given.
+    """
+
+    iterations: int = 6
+    method: str = "exhaustive"
+    refine: bool = True
+    symmetry: str = "C1"
+    mask: Tensor | None = None
+    initial: Tensor | None = None
+    low_pass_angstrom: float | None = None
+    max_shift: float | None = None
+    model: GumNet | str | Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise InputError(f"{self.iterations} iterations are not possible", cure="give 0 or more")
+        if self.symmetry.upper() != "C1":
+            raise InputError(f"symmetry {self.symmetry!r} is not supported yet", cure="use C1")
+        if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
+            raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration did.
+
+    Parameters
+    ----------
+    number
+        From 1.
+    band_angstrom
+        Finest resolution that the alignment used.
+    mean_score
+        Mean score of the particles.
+    resolution_angstrom
+        Where the halves' correlation falls below 0.143, after the iteration.
+    mean_change_degrees, mean_change_voxels
+        How far rotations and shifts moved, within their half. The first iteration moves them from no transformation.
+    """
+
+    number: int
+    band_angstrom: float
+    mean_score: float
+    resolution_angstrom: float
+    mean_change_degrees: float
+    mean_change_voxels: float
+
+
+@dataclass(frozen=True)
+class Average:
+    """An average and how good it is.
+
+    Parameters
+    ----------
+    map
+        Shape (N, N, N): all particles, each shell weighted by its signal-to-noise as the halves' correlation gives it
+        (Wiener); nothing is sharpened.
+    half_maps
+        Shape (2, N, N, N), least squares, in one frame, not filtered.
+    fsc
+        Correlation of the half maps within the mask, (N // 2 + 1,).
+    resolution_angstrom
+        Where it falls below 0.143.
+    particles
+        The particles with their poses on the map, scores and half sets.
+    history
+        One entry an iteration.
+    """
+
+    map: Volume
+    half_maps: Volumes
+    fsc: Tensor
+    resolution_angstrom: float
+    particles: Particles
+    history: tuple[Iteration, ...]
+
+
+OnIteration = Callable[[Iteration, Particles, Tensor], None]
+"""Called after each iteration with what it did, the particles so far, and their half maps (2, N, N, N)."""
+
+
+def average(
+    particles: Particles, config: AverageConfig | None = None, *, on_iteration: OnIteration | None = None
+) -> Average:
+    """Return the average of particles, with half maps that were made independently of each other.
+
+    Parameters
+    ----------
+    particles
+        n particles, two or more. Half sets that they have are kept.
+    config
+        How; the defaults unless given.
+    on_iteration
+        Called after each iteration, to show or save it.
+    """
+    config = AverageConfig() if config is None else config
+    device = resolve_device(config.device)
+    box, voxel = particles.box, particles.voxel_size_angstrom
+    for name, volume in (("mask", config.mask), ("initial map", config.initial)):
+        if volume is not None and tuple(volume.shape) != (box,) * 3:
+            raise InputError(
+                f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
+                cure="crop, pad or resample it to the box and voxel size of the particles",
+            )
+    mask = soft_sphere(box) if config.mask is None else config.mask
+    particles = assign_half_sets(particles, config.seed)
+    rows = [rows_of_half(particles, half) for half in (1, 2)]
+    halves = [particles.select(r) for r in rows]
+    if config.iterations:
+        halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
+    sums = [_accumulate(half, config, device, f"First average, half {i + 1}") for i, half in enumerate(halves)]
+    history: list[Iteration] = []
+    reached = math.inf
+    for number in range(1, config.iterations + 1):
+        band_angstrom = voxel * box / _band(number, config, box, voxel, reached)
+        initial = config.initial if number == 1 else None
+        before = [half.poses for half in halves]
+        for i in (0, 1):
+            halves[i] = _align(halves[i], sums[i], initial, config, band_angstrom)
+        changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
+        sums = [_accumulate(half, config, device, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
+        halves[1] = halves[1].with_poses(halves[1].poses.compose(_frame(sums, config, device)))
+        sums[1] = _accumulate(halves[1], config, device, "Half 2 in the frame of half 1")
+        half_maps = torch.stack([s.result() for s in sums])
+        reached = resolution_angstrom(fsc(half_maps[0], half_maps[1], mask=mask), voxel, box)
+        scores = torch.cat([half.poses.scores for half in halves])
+        degrees, voxels = changes.mean(dim=1).tolist()
+        history.append(Iteration(number, band_angstrom, float(scores.nanmean()), reached, degrees, voxels))
+        if on_iteration is not None:
+            on_iteration(history[-1], _together(particles, rows, halves), half_maps)
+    half_maps = torch.stack([s.result() for s in sums])
+    curve = fsc(half_maps[0], half_maps[1], mask=mask)
+    return Average(
+        map=sums[0].merge(sums[1]).result(noise_to_signal(curve)),
+        half_maps=half_maps,
+        fsc=curve,
+        resolution_angstrom=resolution_angstrom(curve, voxel, box),
+        particles=_together(particles, rows, halves),
+        history=tuple(history),
+    )
+
+
+def _band(number: int, config: AverageConfig, box: int, voxel: float, reached: float) -> int:
+    """Return the highest shell of iteration ``number``.
+
+    It rises evenly from the start; the last iterations, a third of them, use what the halves agreed on.
+    """
+    highest = (box - 1) // 2
+    start = START_SHELLS if config.low_pass_angstrom is None else round(voxel * box / config.low_pass_angstrom)
+    start = max(1, min(start, highest))
+    risen = min(max(start, RISEN_SHELLS), highest)
+    rising = config.iterations - config.iterations // 3
+    if number <= rising:
+        return round(start + (risen - start) * (number - 1) / max(1, rising - 1))
+    return max(risen, min(highest, math.floor(voxel * box / reached)))
+
+
+def _align(
+    half: Particles, sums: Accumulator, initial: Volume | None, config: AverageConfig, band_angstrom: float
+) -> Particles:
+    """Return a half with its poses on its own average, or on the initial map."""
+    if initial is None:
+        reference, weights = _as_particle(sums)
+    else:
+        reference, weights = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom), None
+    settings = AlignConfig(
+        method=config.method,
+        refine=config.refine,
+        max_shift=config.max_shift,
+        low_pass_angstrom=band_angstrom,
+        model=config.model,
+        device=config.device,
+        batch_size=config.batch_size,
+    )
+    return align(half, reference, settings, weights_reference=weights)
+
+
+def _accumulate(half: Particles, config: AverageConfig, device: torch.device, description: str) -> Accumulator:
+    return accumulate(half, device=device, batch_size=config.batch_size, description=description)
+
+
+def _as_particle(sums: Accumulator) -> tuple[Volume, Weights]:
+    """Return sums as one more particle, ``weights * signal + noise``: its volume and its weights."""
+    count = max(1, sums.count)
+    return to_real(sums.spectrum / count, sums.box).float(), (sums.weights / count).float()
+
+
+def _frame(sums: list[Accumulator], config: AverageConfig, device: torch.device) -> Poses:
+    """Return the pose (1) of half 2's map on half 1's; near the identity where an initial map gave both a frame."""
+    (first, first_weights), (second, second_weights) = (_as_particle(s) for s in sums)
+    prior = None if config.initial is None else Poses.identity(1)
+    aligner = make_aligner("exhaustive", AlignerOptions(), device)
+    found = aligner.align(first[None], second[None], first_weights[None], second_weights[None], prior)
+    return found.to("cpu", torch.float64)
+
+
+def _changes(before: Poses, after: Poses) -> Tensor:
+    """Return how far poses moved, (2, n): degrees and voxels."""
+    degrees = rotation_error_degrees(after.rotations, before.rotations)
+    return torch.stack([degrees, shift_error(after.shifts, before.shifts)])
+
+
+def _together(particles: Particles, rows: list[Tensor], halves: list[Particles]) -> Particles:
+    """Return all particles in their own order, with the poses of their halves."""
+    order = torch.argsort(torch.cat(rows))
+    return particles.with_poses(Poses.concatenate([half.poses for half in halves])[order])
