@@ -131,8 +131,9 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, default: float | None
     """Return a column as float64, (rows,); a column that is not there is all ``default``, if there is one."""
     if column not in table.columns and default is not None:
         return torch.full((len(table),), default, dtype=torch.float64)
+    entries = _column(table, column, path)
     try:
-        values = torch.tensor(_column(table, column, path).to_numpy(dtype=float))
+        values = torch.tensor(entries.to_numpy(dtype=float))
     except (ValueError, TypeError):
         raise InputError(f"column {column} holds text, numbers are wanted", cure=_CURE, path=path) from None
     if not bool(values.isfinite().all()):
