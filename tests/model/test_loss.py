@@ -115,7 +115,7 @@ def test_descent_from_a_nearby_pose_finds_the_true_one(sides: str, generator: to
         optimiser.step()
     found = rotation_from_vector(turn.detach()) @ start
     assert float(angular_distance_degrees(found, rotations).max()) < {"none": 0.7, "b": 3.0, "both": 5.0}[sides]
-    assert float(move.detach().abs().max()) < {"none": 0.02, "b": 0.1, "both": 0.1}[sides]
+    assert float(move.detach().abs().max()) < {"none": 0.05, "b": 0.1, "both": 0.1}[sides]
 
 
 def test_a_pair_has_its_own_loss(generator: torch.Generator) -> None:
@@ -240,3 +240,12 @@ def test_bfloat16_autocast_leaves_the_geometry_alone(generator: torch.Generator)
 def test_constant_volumes_give_one_and_no_nan() -> None:
     flat = torch.ones(1, BOX, BOX, BOX)
     assert alignment_loss(flat, flat, eye(1), torch.zeros(1, 3)).item() == pytest.approx(1.0)
+
+
+def test_a_pose_that_is_no_number_gives_no_number(generator: torch.Generator) -> None:
+    # Sampling at NaN gives zeros, which would pass for a pair that does not correlate.
+    a = torch.randn(2, BOX, BOX, BOX, generator=generator)
+    shifts = torch.tensor([[0.0, torch.nan, 0.0], [0.0, 0.0, 0.0]])
+    loss = alignment_loss(a, a, eye(2), shifts)
+    assert bool(loss[0].isnan())
+    assert loss[1].item() == pytest.approx(0.0, abs=1e-5)

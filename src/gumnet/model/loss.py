@@ -116,7 +116,9 @@ def alignment_loss(
         What to do with coefficients that only one of the two observed, see `impute`. The paper imputes, with a wedge in
         b alone. With a wedge in both, what is imputed correlates with itself: the loss then falls with the overlap of
         the two wedges' observed regions, whatever the particles are. On phantoms at SNR 0.1 with 60 degree tilts, 36 %
-        of random rotations score better than the true one by imputation, and 0.1 % when leaving out.
+        of random rotations score better than the true one by imputation, and 0.1 % when leaving out. With a wedge in b
+        alone, imputation still favours any turn over none in white noise, since trilinear sampling damps the noise of a
+        turned b and leaves what is imputed (a loss of 0.53 against 0.67 on noise alone).
 
     Returns
     -------
@@ -133,4 +135,7 @@ def alignment_loss(
             mask = observed_mask(weights_b.to(dtype))
             mask_b = rotate_weights(mask[None] if mask.ndim == 3 else mask, rotations)
         first, second = impute(a.to(dtype), warped, mask_a, mask_b, unobserved=unobserved)
-        return 1 - pearson(first, second)
+        loss = 1 - pearson(first, second)
+        # Sampling at NaN gives zeros, and so a harmless 1: a network that has blown up must not pass for a poor one.
+        real = torch.isfinite(rotations).all(dim=(-2, -1)) & torch.isfinite(shifts).all(dim=-1)
+        return torch.where(real, loss, torch.nan)
