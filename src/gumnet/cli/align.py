@@ -15,6 +15,7 @@ from gumnet.cli.options import (
     Output,
     Reading,
     bad_list_beside,
+    check_model,
     matching_map,
     say,
 )
@@ -82,12 +83,7 @@ def align(
     """
     if (reference is None) == (pairs is None):
         raise InputError("give one of --reference and --pairs", cure="for example --reference map.mrc")
-    if method == "gumnet" and model is None:
-        raise InputError(
-            "--method gumnet needs weights", cure="give --model model.safetensors, as gumnet train wrote it"
-        )
-    if method != "gumnet" and model is not None:
-        raise InputError(f"--method {method} uses no --model", cure="leave it out, or give --method gumnet")
+    check_model(method, model)
     if pairs is not None and (reading.skip_bad or local or low_pass is not None or symmetry.upper() != "C1"):
         raise InputError("--skip-bad, --local, --low-pass and --symmetry do not go with --pairs", cure="leave them out")
     common.start()

@@ -1,13 +1,127 @@
-"""x."""
+"""``gumnet average``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gumnet.cli.options import (
+    COMMON,
+    OUTPUT,
+    READING,
+    Common,
+    Flag,
+    Output,
+    Reading,
+    check_model,
+    command_line,
+    matching_map,
+    say_table,
+    versions,
+)
+
+if TYPE_CHECKING:
+    from gumnet.averaging.iterate import Average
 
 
-def average() -> None:
-    """Do it all.
+def average(
+    particles: Path,
+    *,
+    out: Path,
+    iterations: int = 6,
+    initial: Path | None = None,
+    mask: Path | None = None,
+    symmetry: str = "C1",
+    method: Literal["exhaustive", "gumnet"] = "exhaustive",
+    model: Path | None = None,
+    no_refine: Flag = False,
+    max_shift: float | None = None,
+    low_pass: float | None = None,
+    common: Common = COMMON,
+    output: Output = OUTPUT,
+    reading: Reading = READING,
+) -> None:
+    """Average particles into a map, with or without a reference, and say how good it is.
 
     Example
-        gumnet fsc average/half1.mrc average/half2.mrc
-        gumnet fsc average/half1.mrc average/half2.mrc
+        gumnet average particles.star --out average
+        gumnet average particles.star --out check --iterations 0
 
-    More words follow here in
-    two lines.
+    Without --initial nothing is assumed about the structure: the first average is
+    of the particles as they are. Two halves of the particles are kept apart
+    throughout. --iterations 0 averages at the poses of the table.
+
+    OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star and
+    report.html, all of them or none.
+
+    Parameters
+    ----------
+    particles
+        Particle table, or folder that gumnet simulate wrote.
+    out
+        Folder to write.
+    iterations
+        How often to align and average.
+    initial
+        Map to start from.
+    mask
+        Mask from 0 to 1 for the correlation of the half maps; the largest soft
+        sphere unless given. It does not touch the maps.
+    symmetry
+        Symmetry of the structure; C1 so far.
+    method
+        Search over all rotations and shifts, or a trained Gum-Net.
+    model
+        Weights of a trained Gum-Net, for --method gumnet.
+    no_refine
+        Leave out the local refinement of poses.
+    max_shift
+        Largest shift on each axis in voxels; a quarter of the box unless given.
+    low_pass
+        Resolution of the first iteration in Angstrom; the band rises from there.
     """
+    check_model(method, model)
+    device = common.start()
+    from gumnet.averaging.iterate import AverageConfig
+    from gumnet.averaging.iterate import average as run
+    from gumnet.io.mrc import read_map
+    from gumnet.report.average import REPORT, key_figures, write_average
+    from gumnet.report.folder import whole_folder
+
+    with whole_folder(out, overwrite=output.overwrite) as folder:
+        start = time.perf_counter()
+        data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True)
+        config = AverageConfig(
+            iterations=iterations,
+            method=method,
+            refine=not no_refine,
+            symmetry=symmetry,
+            mask=None if mask is None else read_map(mask, need_voxel_size=False)[0],
+            initial=None if initial is None else matching_map(initial, data),
+            low_pass_angstrom=low_pass,
+            max_shift=max_shift,
+            model=model,
+            seed=common.first_seed,
+            device=str(device),
+        )
+        read = time.perf_counter()
+        made = run(data, config)
+        seconds = {"reading": read - start, "aligning and averaging": time.perf_counter() - read}
+        write_average(folder, made)
+        settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
+        _write_report(folder / REPORT, made, settings, seconds)
+    say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
+
+
+def _write_report(path: Path, average: Average, settings: dict[str, str], seconds: dict[str, float]) -> None:
+    from gumnet.report.average import convergence_section, key_figures, map_section
+    from gumnet.report.page import write_report
+    from gumnet.report.sections import provenance_section
+
+    sections = [map_section(average)]
+    if len(average.history) > 1:
+        sections.append(convergence_section(average))
+    sections.append(provenance_section(command_line(), versions(), settings, seconds))
+    lead = f"{len(average.particles)} particles of {settings['Particles']}."
+    write_report(path, title="Average", lead=lead, key_figures=key_figures(average), sections=sections)

@@ -9,6 +9,7 @@ from importlib import import_module
 from cyclopts import App, CycloptsError
 
 from gumnet import __version__
+from gumnet.cli.options import ARGUMENTS
 from gumnet.errors import InputError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The command line without the program's name; that of the process unless given.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    ARGUMENTS.set(arguments)
     try:
         command, bound, _ = build().parse_args(arguments)
     except CycloptsError as error:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 import os
 import platform
+import shlex
 import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option that takes no value and is off unless given."""
+
+ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("ARGUMENTS", default=())
+"""The command line that is running, without the program's name; for reports."""
 
 COMMON_GROUP = Group("Common options", sort_key=100)
 
@@ -153,9 +159,37 @@ def matching_map(path: Path, particles: Particles) -> Volume:
     return volume
 
 
+def check_model(method: str, model: Path | None) -> None:
+    """Raise `InputError` unless a model is given for the method that needs one, and for no other."""
+    if method == "gumnet" and model is None:
+        raise InputError(
+            "--method gumnet needs weights", cure="give --model model.safetensors, as gumnet train wrote it"
+        )
+    if method != "gumnet" and model is not None:
+        raise InputError(f"--method {method} uses no --model", cure="leave it out, or give --method gumnet")
+
+
+def command_line() -> str:
+    """Return the command that is running, as one would type it."""
+    return shlex.join(["gumnet", *ARGUMENTS.get()])
+
+
 def say(text: str) -> None:
     """Print a line of the result on standard output."""
     sys.stdout.write(f"{text}\n")
+
+
+def say_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values below each other on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows:
+        # Text, not str: brackets in a file name are no markup.
+        table.add_row(Text(name), Text(value, style="bold", overflow="fold"))
+    Console().print(table)
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -207,8 +206,3 @@ def line_figure(
             legend_above(axes)
         words = "; ".join(f"{name}: {', '.join(f'{v:.3g}' for v in values)}" for name, values in series.items())
         return finish(drawing, f"{ylabel} against {xlabel}. {words}.", caption)
-
-
-def save_png(drawing: Drawing, path: Path) -> None:
-    """Write a drawing as PNG on white, for pages that cannot hold SVG."""
-    drawing.savefig(path, format="png", dpi=110, facecolor="white")

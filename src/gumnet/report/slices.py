@@ -45,18 +45,35 @@ def draw_slices(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, in
     drawing = Drawing(figsize=(WIDTH_INCHES, 0.35 + rows * (WIDTH_INCHES - 0.35) / 3), layout=layout)
     grid = drawing.subplots(rows, 3, squeeze=False)
     for row, (name, volume) in enumerate(volumes.items()):
-        low, high = grey_range(volume)
+        grey = grey_range(volume)
         for column, plane in enumerate(central_slices(volume.detach().cpu())):
             axes: Axes = grid[row, column]
-            axes.imshow(plane.numpy(), cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bicubic")
-            axes.set(xticks=[], yticks=[])
-            for spine in axes.spines.values():
-                spine.set_visible(False)
+            _show(axes, plane, grey)
             if row == 0:
                 axes.set_title(f"slice across {'zyx'[column]}", fontsize=8.5, color=ink)
         grid[row, 0].set_ylabel(name, fontsize=9, color=ink)
     _scale_bar(grid[rows - 1, 0], next(iter(volumes.values())).shape[-1], voxel_size_angstrom)
     return drawing
+
+
+def draw_strip(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, ink: str = INK) -> Drawing:
+    """Return a drawing of the slice across z of each map, side by side, their names above."""
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(2.2 * len(volumes), 2.5), layout="constrained")
+    for axes, (name, volume) in zip(drawing.subplots(1, len(volumes), squeeze=False)[0], volumes.items(), strict=True):
+        _show(axes, central_slices(volume.detach().cpu())[0], grey_range(volume))
+        axes.set_title(name, fontsize=9.5, color=ink)
+    _scale_bar(drawing.axes[0], next(iter(volumes.values())).shape[-1], voxel_size_angstrom)
+    return drawing
+
+
+def _show(axes: Axes, plane: Tensor, grey: tuple[float, float]) -> None:
+    """Draw a slice without ticks and frame, its first index upwards."""
+    axes.imshow(plane.numpy(), cmap="gray", vmin=grey[0], vmax=grey[1], origin="lower", interpolation="bicubic")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def _scale_bar(axes: Axes, box: int, voxel_size_angstrom: float) -> None:
