@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import starfile
 
 from gumnet.errors import InputError
 from gumnet.io.star import read_star, write_star
@@ -68,6 +67,8 @@ def test_an_empty_loop_is_an_empty_table(tmp_path: Path) -> None:
         (b"data_a\n\n_rlnX 1\n5 6\n", "line 4 has '5' where a column is wanted"),
         (b"data_a\n\nloop_\n_rlnX #1\n1 2 3\n1 2\n", "line 5 has 3 values for 1 columns"),
         (b"data_a\nloop_\n_rlnX\n1\n\ndata_a\nloop_\n_rlnX\n1\n", "line 6 starts a second block data_a"),
+        (b"data_a\n\ndata_b\nloop_\n_rlnX #1\n1\n", "data_a has no columns"),
+        (b"data_a\nloop_\n_rlnX #1\n_rlnX #2\n1 2\n", "line 4 names column _rlnX a second time"),
         (LOOP.encode()[:-6], "line 8 has 2 values for 3 columns"),
     ],
 )
@@ -102,18 +103,62 @@ def test_quotes_comments_and_names_like_keywords(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame["x"], [1, 2, np.nan])
 
 
+@pytest.mark.parametrize(
+    ("text", "block", "expected"),
+    [
+        ("data_a\nloop_\n_x #1\n\n# version 50001\n\ndata_b\n_y 1 # one\n", "b", {"y": [1]}),
+        ("data_a\n_path C:\\data\\new\n_x 1_2\n", "a", {"path": ["C:\\data\\new"], "x": ["1_2"]}),
+        ("data_a\nloop_\n_x\n_y\n1 -nan\n2 3\n", "a", {"x": [1, 2], "y": [np.nan, 3]}),
+        ("data_a\nloop_\n_x\n''\nb\n", "a", {"x": ["", "b"]}),
+        ("data_a\nloop_\n_rlnImageName\nnan\n7\n", "a", {"rlnImageName": ["nan", "7"]}),
+        ("data_a\nloop_\n_x\n" + "007\n" * 100_000 + "b\n", "a", {"x": ["007"] * 100_000 + ["b"]}),
+    ],
+)
+def test_what_starfile_alone_changes_or_refuses(
+    tmp_path: Path, text: str, block: str, expected: dict[str, list[object]]
+) -> None:
+    found = read_star(_write(tmp_path / "a.star", text))[block]
+    pd.testing.assert_frame_equal(found, pd.DataFrame(expected), check_dtype=False)
+
+
+def test_a_mended_file_is_read_anew(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        read_star(_write(tmp_path / "a.star", LOOP[:-6]))
+    assert len(read_star(_write(tmp_path / "a.star", LOOP))["particles"]) == 2
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1 / 3, np.nan], "name": ["a  b", "#1"], "n": [1, 2]})
+    write_star(tmp_path / "a.star", {"general": {"flag": 1, "size": 2 / 3, "name": "a b"}, "": frame})
+    lines = [line.split() for line in (tmp_path / "a.star").read_text().splitlines()]
+    assert [line for line in lines if line] == [
+        ["data_general"],
+        ["_flag", "1"],
+        ["_size", "0.666666667"],
+        ["_name", '"a', 'b"'],
+        ["data_"],
+        ["loop_"],
+        ["_x", "#1"],
+        ["_name", "#2"],
+        ["_n", "#3"],
+        ["0.333333333", '"a', 'b"', "1"],
+        ["nan", '"#1"', "2"],
+    ]
+    assert read_star(tmp_path / "a.star")[""]["name"].tolist() == ["a b", "#1"]
+
+
 @pytest.mark.parametrize("name", ["relion3.0/relion_3.0", "relion4.0/relion_4.0", "relion5/R5_tutorial_run_data"])
-def test_real_tables_are_read_as_starfile_reads_them(shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_real_tables_hold_what_their_lines_say(shared_data: Path, tmp_path: Path, name: str) -> None:
     path = shared_data / "metadata" / f"{name}.star"
+    loop = [line.split() for line in path.read_text().split("loop_")[-1].splitlines() if line.strip()]
+    names = [line[0][1:] for line in loop if line[0].startswith("_")]
+    rows = [line for line in loop if not line[0].startswith("_")]
     blocks = read_star(path)
     write_star(tmp_path / "a.star", blocks)
-    for read in (starfile.read(path, always_dict=True), starfile.read(tmp_path / "a.star", always_dict=True)):
-        assert list(read) == list(blocks)
-        for key, block in blocks.items():
-            expected = pd.DataFrame([read[key]]) if isinstance(read[key], dict) else read[key]
-            assert list(expected.columns) == list(block.columns)
-            for column in block.columns:
-                if block[column].dtype.kind in "fi":
-                    np.testing.assert_allclose(block[column], expected[column], rtol=1e-8)
-                else:
-                    assert block[column].tolist() == expected[column].astype(str).tolist()
+    for frame in (list(blocks.values())[-1], list(read_star(tmp_path / "a.star").values())[-1]):
+        assert list(frame.columns) == names
+        for column, entries in zip(names, zip(*rows, strict=True), strict=True):
+            if frame[column].dtype.kind in "fi":
+                np.testing.assert_allclose(frame[column], np.array(entries, float), rtol=1e-8)
+            else:
+                assert frame[column].tolist() == list(entries)

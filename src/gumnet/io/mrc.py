@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import torch
+from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
 from gumnet.io.check import existing_file, finite, informative, positive_voxel_size
-from gumnet.io.mrc_header import HEADER_BYTES, MrcHeader, build_header, read_header
+from gumnet.io.mrc_header import MrcHeader, read_header
 from gumnet.types import Volume, Volumes
 
 Entry = tuple[Path, int | None]
@@ -97,7 +101,9 @@ def _holds_images(header: MrcHeader) -> bool:
 
 def write_map(path: str | Path, volume: Volume, voxel_size_angstrom: float, *, overwrite: bool = False) -> None:
     """Write a volume (N, N, N) as a float32 MRC file."""
-    _write(path, [volume], voxel_size_angstrom, stack=False, overwrite=overwrite)
+    size = positive_voxel_size(voxel_size_angstrom)
+    with write_whole(path, overwrite=overwrite) as temporary:
+        _create(temporary, _array(volume), size)
 
 
 def write_volume_stack(
@@ -110,44 +116,42 @@ def write_volume_stack(
     volumes
         Shape (n, N, N, N), or volumes (N, N, N) one by one so that they never are in memory at once.
     """
-    _write(path, volumes, voxel_size_angstrom, stack=True, overwrite=overwrite)
-
-
-def _write(
-    path: str | Path, volumes: Tensor | Iterable[Tensor], voxel_size_angstrom: float, *, stack: bool, overwrite: bool
-) -> None:
-    """Write volumes one by one, then the header, which needs their number and statistics."""
     size = positive_voxel_size(voxel_size_angstrom)
-    sections, low, high, total, squares, shape = 0, math.inf, -math.inf, 0.0, 0.0, (0, 0, 0)
-    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-        file.write(bytes(HEADER_BYTES))
-        for block in _arrays(volumes):
-            if sections and block.shape != shape:
-                raise InputError(f"volumes of {shape} and of {block.shape} voxels do not go in one stack", path=path)
-            shape = block.shape
-            sections += shape[0]
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
-            total += float(block.sum(dtype=np.float64))
-            squares += float(np.square(block, dtype=np.float64).sum())
-            file.write(block.tobytes())
-        if sections == 0:
+    blocks = map(_array, volumes)
+    with write_whole(path, overwrite=overwrite) as temporary:
+        first = next(blocks, None)
+        if first is None:
             raise InputError("there are no volumes to write", path=path)
-        count = sections * shape[1] * shape[2]
-        deviation = math.sqrt(max(0.0, squares / count - (total / count) ** 2))
-        file.seek(0)
-        file.write(
-            build_header(
-                (sections, shape[1], shape[2]),
-                size,
-                depth=shape[0] if stack else None,
-                statistics=(low, high, total / count, deviation),
-            )
-        )
+        _create(temporary, first[None], size)
+        # mrcfile wants all volumes, or their number, at once: it makes a stack of the first one, the others follow.
+        with temporary.open("r+b") as file, np.errstate(invalid="ignore"):
+            header, moments = np.fromfile(file, HEADER_DTYPE, count=1), []
+            for block in chain([first], blocks):
+                if block.shape != first.shape:
+                    shapes = f"{first.shape} and of {block.shape}"
+                    raise InputError(f"volumes of {shapes} voxels do not go in one stack", path=path)
+                file.write(block.tobytes())
+                moments.append((block.min(), block.max(), block.mean(dtype=np.float64), block.var(dtype=np.float64)))
+            low, high, mean, variance = np.array(moments).T
+            header["nz"] = len(moments) * len(first)
+            header["dmin"], header["dmax"], header["dmean"] = low.min(), high.max(), mean.mean()
+            header["rms"] = np.sqrt(variance.mean() + mean.var())
+            file.seek(0)
+            file.write(header.tobytes())
 
 
-def _arrays(volumes: Tensor | Iterable[Tensor]) -> Iterator[NDArray[np.float32]]:
-    for volume in volumes:
-        yield np.ascontiguousarray(volume.detach().cpu().numpy(), np.float32)
+def _create(path: Path, data: NDArray[np.float32], voxel_size_angstrom: float) -> None:
+    """Write a volume (N, N, N), or a stack (1, N, N, N)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of NaN: what reads it will say where
+        mrc = mrcfile.new(path, data)
+    with mrc:
+        mrc.voxel_size = voxel_size_angstrom
+        mrc.header.label[0] = "gumnet"  # in place of the time: the same data are to give the same file
+
+
+def _array(volume: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(volume.detach().cpu().numpy(), np.float32)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,26 @@
-"""The header of an MRC file (MRC2014, Cheng et al., J. Struct. Biol. 2015), as far as subtomograms need it."""
+"""The header of an MRC file (MRC2014, Cheng et al., J. Struct. Biol. 2015), as far as subtomograms need it.
+
+Fields and modes are those of mrcfile, but the file is not opened by it: it reads the extended header before it looks at
+whether it is an MRC file, which takes 2 GB of memory for a text file, and it takes the bytes of IMOD for signed.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+from mrcfile.utils import dtype_from_mode, spacegroup_is_volume_stack
 from numpy.typing import NDArray
 
 from gumnet.errors import InputError
 from gumnet.io.check import existing_file
 
-HEADER_BYTES = 1024
-_MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_VOLUME_STACK = 401
-_IMOD_STAMP = 1146047817
-# Positions of the fields, in words of four bytes.
-_SHAPE, _MODE, _SAMPLING, _CELL, _CELL_ANGLES, _AXES, _STATISTICS = 0, 3, 7, 10, 13, 16, 19
-_SPACE_GROUP, _EXTENDED_BYTES, _IMOD, _MAP, _STAMP, _RMS, _LABEL_COUNT, _LABELS = 22, 23, 38, 52, 53, 54, 55, 56
+_MODES = (0, 1, 2, 6, 12)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class MrcHeader:
     def volume_depth(self) -> int:
         """Sections of each volume: those of the file, or fewer where the header says that it is a stack of volumes."""
         sections = self.shape[0]
-        stacked = self.space_group == _VOLUME_STACK or 1 < self.depth == self.shape[1]
+        stacked = spacegroup_is_volume_stack(self.space_group) or 1 < self.depth == self.shape[1]
         return self.depth if stacked and self.depth > 0 and sections % self.depth == 0 else sections
 
     def read_sections(self, start: int, count: int) -> NDArray[np.float32]:
@@ -96,86 +95,42 @@ def _parse(path: Path, size: int, _modified: int) -> MrcHeader:
     cure = "give an MRC file (.mrc, .mrcs, .map, .rec)"
     try:
         with path.open("rb") as file:
-            raw = file.read(HEADER_BYTES)
+            raw = file.read(HEADER_DTYPE.itemsize)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", cure="check its permissions", path=path) from None
     if raw[:2] in (b"\x1f\x8b", b"BZ"):
         raise InputError("the file is compressed", cure="decompress it first", path=path)
-    if len(raw) < HEADER_BYTES:
+    if len(raw) < HEADER_DTYPE.itemsize:
         raise InputError(f"not an MRC file: {size} bytes are less than its header has", cure=cure, path=path)
-    words, order = _words(raw)
-    shape = (int(words[_SHAPE + 2]), int(words[_SHAPE + 1]), int(words[_SHAPE]))
-    mode, extended = int(words[_MODE]), int(words[_EXTENDED_BYTES])
-    if min(shape) < 1 or max(shape) >= 2**16 or extended < 0:
+    # Old files lack the stamp that tells the byte order, and some have a wrong one: it is the one that makes sense.
+    headers = {order: np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order))[0] for order in "<>"}
+    order = next((order for order, header in headers.items() if _makes_sense(header)), "")
+    if not order:
         raise InputError("not an MRC file: its header makes no sense", cure=cure, path=path)
-    if mode not in _MODES:
-        known = ", ".join(str(m) for m in _MODES)
-        raise InputError(f"MRC mode {mode} holds no density", cure=f"convert it to one of the modes {known}", path=path)
-    dtype: np.dtype[np.generic] = np.dtype(order + _MODES[mode])
-    if mode == 0 and words[_IMOD] == _IMOD_STAMP and not words[_IMOD + 1] & 1:
-        dtype = np.dtype("u1")  # IMOD before 4.2 wrote unsigned bytes, and says so by this flag
-    expected = HEADER_BYTES + extended + math.prod(shape) * dtype.itemsize
+    header = headers[order]
+    if header["mode"] not in _MODES:
+        raise InputError(
+            f"MRC mode {header['mode']} holds no density",
+            cure=f"convert it to one of the modes {', '.join(map(str, _MODES))}",
+            path=path,
+        )
+    dtype = dtype_from_mode(header["mode"]).newbyteorder(order)
+    imod_stamp, imod_flags = np.frombuffer(raw, f"{order}u4", count=2, offset=152)
+    if header["mode"] == 0 and imod_stamp == int.from_bytes(b"IMOD", "little") and not imod_flags & 1:
+        dtype = np.dtype(np.uint8)  # IMOD before 4.2 wrote unsigned bytes, and says so by this flag
+    shape = (int(header["nz"]), int(header["ny"]), int(header["nx"]))
+    offset = HEADER_DTYPE.itemsize + int(header["nsymbt"])
+    expected = offset + math.prod(shape) * dtype.itemsize
     if size < expected:
         raise InputError(
             f"the file was cut off: {size} of {expected} bytes are there", cure="copy or make it again", path=path
         )
-    sampling = words[_SAMPLING : _SAMPLING + 3]
-    cell = words.view(np.dtype(order + "f4"))[_CELL : _CELL + 3]
-    sizes = tuple(float(c) / int(s) if s > 0 else 0.0 for c, s in zip(cell, sampling, strict=True))
-    return MrcHeader(
-        path=path,
-        shape=shape,
-        dtype=dtype,
-        offset=HEADER_BYTES + extended,
-        depth=int(sampling[2]),
-        space_group=int(words[_SPACE_GROUP]),
-        voxel_sizes_angstrom=(sizes[0], sizes[1], sizes[2]),
-    )
+    cell, sampling = header["cella"].tolist(), (header["mx"], header["my"], header["mz"])
+    x, y, z = (length / int(n) if n > 0 else 0.0 for length, n in zip(cell, sampling, strict=True))
+    return MrcHeader(path, shape, dtype, offset, int(header["mz"]), int(header["ispg"]), (x, y, z))
 
 
-def _words(raw: bytes) -> tuple[NDArray[np.int32], str]:
-    """Return the header as integers, and its byte order: the one in which size and mode are small."""
-    for order in ("<", ">"):
-        words = np.frombuffer(raw, np.dtype(order + "i4"))
-        if 0 <= words[_MODE] < 2**16 and words[:3].min() > 0 and words[:3].max() < 2**16:
-            return words, order
-    return np.frombuffer(raw, np.dtype("<i4")), "<"
-
-
-def build_header(
-    shape: tuple[int, int, int],
-    voxel_size_angstrom: float,
-    *,
-    depth: int | None = None,
-    statistics: tuple[float, float, float, float] = (0.0, -1.0, -2.0, -1.0),
-) -> bytes:
-    """Return the 1024 bytes of the header of a float32 file with sections, rows, columns ``shape``.
-
-    Parameters
-    ----------
-    depth
-        Sections a volume, for a stack of volumes (space group 401); None for one volume.
-    statistics
-        Minimum, maximum, mean and standard deviation; the default says "not known" as MRC2014 does.
-    """
-    words = np.zeros(HEADER_BYTES // 4, np.int32)
-    floats = words.view(np.float32)
-    columns_first = shape[::-1]
-    sampling = (shape[2], shape[1], shape[0] if depth is None else depth)
-    words[_SHAPE : _SHAPE + 3] = columns_first
-    words[_MODE] = 2
-    words[_SAMPLING : _SAMPLING + 3] = sampling
-    floats[_CELL : _CELL + 3] = [n * voxel_size_angstrom for n in sampling]
-    floats[_CELL_ANGLES : _CELL_ANGLES + 3] = 90.0
-    words[_AXES : _AXES + 3] = (1, 2, 3)
-    floats[_STATISTICS : _STATISTICS + 3] = statistics[:3]
-    floats[_RMS] = statistics[3]
-    words[_SPACE_GROUP] = 1 if depth is None else _VOLUME_STACK
-    words[27] = 20140  # version of the format: MRC2014
-    raw = bytearray(words.tobytes())
-    raw[4 * _MAP : 4 * _MAP + 4] = b"MAP "
-    raw[4 * _STAMP : 4 * _STAMP + 4] = b"\x44\x44\x00\x00" if sys.byteorder == "little" else b"\x11\x11\x00\x00"
-    raw[4 * _LABELS : 4 * _LABELS + 80] = b"gumnet".ljust(80)
-    words = np.frombuffer(raw, np.int32)
-    words[_LABEL_COUNT] = 1
-    return bytes(raw)
+def _makes_sense(header: np.void) -> bool:
+    """Return whether sizes, mode and length of the extended header can be those of a map."""
+    nx, ny, nz, mode = (int(header[name]) for name in ("nx", "ny", "nz", "mode"))
+    return min(nx, ny, nz) > 0 and max(nx, ny, nz, mode) < 2**16 and mode >= 0 and int(header["nsymbt"]) >= 0

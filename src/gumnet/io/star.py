@@ -1,16 +1,19 @@
-"""STAR files as pandas tables, with errors that name the line.
+"""STAR files as pandas tables, read and written by starfile.
 
-Only what RELION and its relatives use of STAR: blocks that are one loop or one list of values, values on one line.
+starfile reads a clean copy here, made while every line is checked, since by itself (0.5.13) it does not name the line
+of a problem, fills short rows with NaN, takes a block without columns or with the name of another for that other, cuts
+values at ``#``, changes ``'`` and a backslash in them, ends a table at a row that starts with ``data_``, stops at
+comments after values and after an empty loop, overwrites a column called ``name``, and takes the first numbers of a
+long column for numbers even where text follows.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
+import linecache
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gumnet.errors import InputError
@@ -35,9 +38,12 @@ TEXT_COLUMNS = frozenset(
 )
 """Columns that stay text even where every entry looks like a number: a tomogram named 007 is not number 7."""
 
-_MISSING = ("nan", "NaN", "-nan", "<NA>")
 _CURE = "check that it is a complete STAR file"
 _TOKEN = re.compile(r""""[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|\S+""")
+_SPECIAL = "#'\"\\"
+# Characters for private use stand for those that starfile would take for comments, quotes and escapes.
+_STAND_INS = {ord(c): chr(0xE000 + i) for i, c in enumerate(_SPECIAL)}
+_ORIGINALS = {0xE000 + i: c for i, c in enumerate(_SPECIAL)}
 
 
 def read_star(path: str | Path) -> dict[str, pd.DataFrame]:
@@ -51,103 +57,95 @@ def read_star(path: str | Path) -> dict[str, pd.DataFrame]:
     InputError
         If the file is missing, empty, not text, or not a STAR file that can be understood.
     """
+    import pandas as pd
+    import starfile
+
     path = existing_file(path, "a STAR file")
-    blocks: dict[str, _Block] = {}
-    block: _Block | None = None
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        tokens = _tokens(line)
-        if not tokens:
+    columns: dict[str, list[str]] = {}
+    with TemporaryDirectory(prefix="gumnet-") as folder:
+        copy = Path(folder) / "clean.star"
+        copy.write_text("\n".join(_clean_lines(_text(path), path, columns)) + "\n", encoding="utf-8")
+        for name, found in columns.items():
+            if not found:
+                raise InputError(f"the block data_{name} has no columns", cure=_CURE, path=path)
+        if not columns:
+            raise InputError("there is no data_ block: this is no STAR file", cure=_CURE, path=path)
+        # All as text: it would otherwise decide what is a number for each part of a long column by itself.
+        as_text = [str(i) for i in range(max(map(len, columns.values())))]
+        try:
+            blocks = starfile.read(copy, always_dict=True, parse_as_string=as_text)
+        finally:
+            linecache.clearcache()  # starfile itself leaves its lines there when it fails
+    tables = {}
+    for (name, names), block in zip(columns.items(), blocks.values(), strict=True):
+        text = pd.DataFrame([block]) if isinstance(block, dict) else block
+        tables[name] = pd.DataFrame({column: _column(column, text[str(i)]) for i, column in enumerate(names)})
+    return tables
+
+
+def _clean_lines(text: str, path: Path, blocks: dict[str, list[str]]) -> Iterator[str]:
+    """Yield lines that starfile reads as they are meant, with numbers for columns; put the names into ``blocks``."""
+    columns: list[str] = []
+    is_loop = has_rows = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        values = _values(line)
+        if not values:
             continue
-        if tokens[0].startswith("data_") and not (block and block.takes_row(tokens)):
-            name = tokens[0].removeprefix("data_")
-            if name in blocks:
-                raise InputError(f"line {number} starts a second block data_{name}", cure=_CURE, path=path)
-            block = blocks[name] = _Block()
-        elif block is None:
-            raise InputError(f"line {number} comes before any data_ block: this is no STAR file", cure=_CURE, path=path)
+        first, problem, clean = values[0], "", "\t".join(f'"{value}"' for value in values)
+        if first.startswith("data_") and not (is_loop and len(columns) == len(values) > 1):
+            name = first.removeprefix("data_").translate(_ORIGINALS)
+            problem = f"starts a second block data_{name}" if name in blocks else ""
+            clean = f"data_{len(blocks)}"
+            columns, is_loop, has_rows = blocks.setdefault(name, []), False, False
+        elif not blocks:
+            problem = "comes before any data_ block: this is no STAR file"
+        elif first == "loop_":
+            problem = "starts a second loop_ in one block" if is_loop or columns else ""
+            is_loop, clean = True, first
+        elif first.startswith("_") and len(first) > 1 and not has_rows:
+            name = first[1:].translate(_ORIGINALS)
+            clean = f"_{len(columns)}"
+            if name in columns:
+                problem = f"names column _{name} a second time"
+            elif not is_loop and len(values) != 2:
+                problem = f"has {len(values) - 1} values for _{name}"
+            elif not is_loop:
+                clean += f'\t"{values[1]}"'
+            columns.append(name)
+        elif not is_loop:
+            problem = f"has {first!r} where a column is wanted"
+        elif len(values) != len(columns):
+            problem = f"has {len(values)} values for {len(columns)} columns"
         else:
-            problem = block.add(tokens)
-            if problem:
-                raise InputError(f"line {number} {problem}", cure=_CURE, path=path)
-    for name, block in blocks.items():
-        if not block.columns:
-            raise InputError(f"the block data_{name} has no columns", cure=_CURE, path=path)
-    if not blocks:
-        raise InputError("there is no data_ block: this is no STAR file", cure=_CURE, path=path)
-    return {name: block.table() for name, block in blocks.items()}
+            has_rows = True
+        if problem:
+            raise InputError(f"line {number} {problem}", cure=_CURE, path=path)
+        yield clean
 
 
-class _Block:
-    """One data block while it is read."""
-
-    def __init__(self) -> None:
-        self.columns: list[str] = []
-        self.rows: list[list[str]] = []
-        self.values: list[str] = []
-        self.is_loop = False
-
-    def takes_row(self, tokens: list[str]) -> bool:
-        """Return whether ``tokens`` can be a row of this loop, even if its first value looks like a keyword."""
-        return self.is_loop and len(self.columns) > 1 and len(tokens) == len(self.columns)
-
-    def add(self, tokens: list[str]) -> str:
-        """Take one line, and return what is wrong with it, if anything."""
-        if tokens[0] == "loop_":
-            if self.is_loop or self.columns:
-                return "starts a second loop_ in one block"
-            self.is_loop = True
-        elif tokens[0].startswith("_") and len(tokens[0]) > 1 and not self.rows:
-            self.columns.append(tokens[0][1:])
-            if not self.is_loop:
-                return self._add_value(tokens)
-        elif not self.is_loop:
-            return f"has {tokens[0]!r} where a column is wanted"
-        elif len(tokens) != len(self.columns):
-            return f"has {len(tokens)} values for {len(self.columns)} columns"
-        else:
-            self.rows.append(tokens)
-        return ""
-
-    def _add_value(self, tokens: list[str]) -> str:
-        """Take a line of a simple block: the name of a column and its value."""
-        if len(tokens) != 2:
-            return f"has {len(tokens) - 1} values for {tokens[0]}"
-        self.values.append(tokens[1])
-        return ""
-
-    def table(self) -> pd.DataFrame:
-        """Return the block as a table, columns of numbers as numbers."""
-        import pandas as pd
-
-        rows = self.rows if self.is_loop else [self.values]
-        values = list(zip(*rows, strict=True)) if rows else [()] * len(self.columns)
-        return pd.DataFrame({c: _column(c, v) for c, v in zip(self.columns, values, strict=True)})
+def _values(line: str) -> list[str]:
+    """Return the values of a line without quotes and comments, with stand-ins for what starfile would change."""
+    if not any(character in line for character in _SPECIAL):
+        return line.split()
+    values = []
+    for token in _TOKEN.findall(line):
+        if token.startswith("#"):
+            break
+        is_quoted = len(token) > 1 and token[0] in "\"'" and token[-1] == token[0]
+        values.append((token[1:-1] if is_quoted else token).translate(_STAND_INS))
+    return values
 
 
-def _column(name: str, values: tuple[str, ...]) -> pd.Series:
-    """Return one column, numeric if every entry is a number."""
+def _column(name: str, text: pd.Series) -> pd.Series:
+    """Return one column, numeric if every entry is a number; starfile has put NaN for what says so."""
     import pandas as pd
 
-    text = pd.Series(values, dtype=object)
-    if name in TEXT_COLUMNS:
-        return text
-    missing = text.isin(_MISSING)
-    try:
-        return pd.to_numeric(text.mask(missing, math.nan) if missing.any() else text)
-    except (ValueError, TypeError):
-        return text
-
-
-def _tokens(line: str) -> list[str]:
-    """Return the values of a line, without quotes and comments."""
-    if '"' in line or "'" in line:
-        tokens = [t[1:-1] if len(t) > 1 and t[0] in "\"'" and t[-1] == t[0] else t for t in _TOKEN.findall(line)]
-    else:
-        tokens = line.split()
-    if "#" in line:
-        comment = next((i for i, token in enumerate(tokens) if token.startswith("#")), len(tokens))
-        return tokens[:comment]
-    return tokens
+    if name not in TEXT_COLUMNS:
+        try:
+            return pd.to_numeric(text.mask(text == "-nan"))
+        except (ValueError, TypeError):
+            pass  # it is text
+    return text.fillna("nan").astype(str).str.translate(_ORIGINALS).astype(object)
 
 
 def _text(path: Path) -> str:
@@ -182,35 +180,25 @@ def write_star(
     overwrite
         Whether a file of that name may be replaced.
     """
-    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for name, block in blocks.items():
-            file.write(f"\ndata_{name}\n\n")
-            lines = _simple(block) if isinstance(block, Mapping) else _loop(block)
-            file.writelines(lines)
-            file.write("\n")
+    import starfile
+
+    with write_whole(path, overwrite=overwrite) as temporary:
+        plain = {name: _simple(block) if isinstance(block, Mapping) else _loop(block) for name, block in blocks.items()}
+        text = starfile.to_string(plain, float_format="%.9g", na_rep="nan")
+        # Its first lines say when it was written, but the same data are to give the same file.
+        temporary.write_text(text.split("\n", 2)[2], encoding="utf-8")
 
 
-def _simple(block: Mapping[str, Any]) -> Iterator[str]:
-    width = max((len(name) for name in block), default=0)
-    for name, value in block.items():
-        yield f"_{name:{width}} {_quoted(f'{value:.9g}' if isinstance(value, float) else str(value))}\n"
+def _simple(block: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _entry(f"{value:.9g}" if isinstance(value, float) else value) for name, value in block.items()}
 
 
-def _loop(frame: pd.DataFrame) -> Iterator[str]:
-    yield "loop_\n"
-    for i, name in enumerate(frame.columns):
-        yield f"_{name} #{i + 1}\n"
-    text = frame.copy()
-    for name in text.columns:
-        if text[name].dtype.kind not in "fiub":
-            text[name] = [_quoted(str(value)) for value in text[name]]
-    buffer = io.StringIO()
-    # Tabs, since a quoted value may hold spaces; nothing is left to be escaped.
-    text.to_csv(buffer, sep="\t", header=False, index=False, float_format="%.9g", na_rep="nan", quoting=csv.QUOTE_NONE)
-    yield buffer.getvalue()
+def _loop(frame: pd.DataFrame) -> pd.DataFrame:
+    text = {name: frame[name].map(_entry) for name in frame.columns if frame[name].dtype.kind not in "fiub"}
+    return frame.assign(**text)
 
 
-def _quoted(value: str) -> str:
-    """Return a value with quotes if it would not be read back as one value without them."""
-    plain = " ".join(value.split())
-    return f'"{plain}"' if " " in plain or plain.startswith("#") or not plain else plain
+def _entry(value: Any) -> str:
+    """Return text on one line, with the quotes that starfile does not put around what looks like a comment."""
+    text = " ".join(str(value).split())
+    return f'"{text}"' if text.startswith("#") and " " not in text else text
