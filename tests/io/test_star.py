@@ -109,6 +109,7 @@ def test_quotes_comments_and_names_like_keywords(tmp_path: Path) -> None:
         ("data_a\nloop_\n_x #1\n\n# version 50001\n\ndata_b\n_y 1 # one\n", "b", {"y": [1]}),
         ("data_a\n_path C:\\data\\new\n_x 1_2\n", "a", {"path": ["C:\\data\\new"], "x": ["1_2"]}),
         ("data_a\nloop_\n_x\n_y\n1 -nan\n2 3\n", "a", {"x": [1, 2], "y": [np.nan, 3]}),
+        ("data_a\n_x <NA>\n_y nan\n", "a", {"x": [np.nan], "y": [np.nan]}),
         ("data_a\nloop_\n_x\n''\nb\n", "a", {"x": ["", "b"]}),
         ("data_a\nloop_\n_rlnImageName\nnan\n7\n", "a", {"rlnImageName": ["nan", "7"]}),
         ("data_a\nloop_\n_x\n" + "007\n" * 100_000 + "b\n", "a", {"x": ["007"] * 100_000 + ["b"]}),

@@ -38,6 +38,7 @@ TEXT_COLUMNS = frozenset(
 )
 """Columns that stay text even where every entry looks like a number: a tomogram named 007 is not number 7."""
 
+_MISSING = ("nan", "NaN", "-nan", "<NA>")
 _CURE = "check that it is a complete STAR file"
 _TOKEN = re.compile(r""""[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|\S+""")
 _SPECIAL = "#'\"\\"
@@ -137,12 +138,12 @@ def _values(line: str) -> list[str]:
 
 
 def _column(name: str, text: pd.Series) -> pd.Series:
-    """Return one column, numeric if every entry is a number; starfile has put NaN for what says so."""
+    """Return one column, numeric if every entry is a number; in loops, starfile has put NaN for most of `_MISSING`."""
     import pandas as pd
 
     if name not in TEXT_COLUMNS:
         try:
-            return pd.to_numeric(text.mask(text == "-nan"))
+            return pd.to_numeric(text.mask(text.isin(_MISSING)))
         except (ValueError, TypeError):
             pass  # it is text
     return text.fillna("nan").astype(str).str.translate(_ORIGINALS).astype(object)
