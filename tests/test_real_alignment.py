@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from gumnet.alignment.pairs import align_pairs
+from gumnet.alignment.to_reference import align
 from gumnet.geometry.fourier import frequencies
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations
 from gumnet.geometry.warp import warp
 from gumnet.geometry.wedge import missing_wedge
+from gumnet.io.read import read_particles
 from gumnet.particles import Poses
 
 
@@ -44,3 +46,17 @@ def test_a_real_ribosome_takes_the_same_pose_from_every_start(shared_data: Path,
     assert apart.max() < 3
     assert (on_reference.shifts - on_reference.shifts.mean(dim=0)).norm(dim=-1).max() < 0.5
     assert found.scores.min() > 0.05
+
+
+def test_real_tilt_particles_find_the_rotations_of_their_file(shared_data: Path) -> None:
+    folder = shared_data / "real-tilt-particles"
+    particles = read_particles(folder / "warptools_test_4-tomos_10-ptcls_box-32_angpix-12_optimisation_set.star")
+    # The supplied map is of the other hand: mirrored along z, about the centre voxel.
+    other_hand = read(folder / "warptools_test_box-32_angpix-12_reconstruct.mrc")
+    reference = torch.roll(other_hand.flip(0), 1, dims=0)
+    aligned = align(particles, reference)
+    apart = angular_distance_degrees(aligned.poses.rotations, particles.poses.rotations)
+    # Measured: 24 of 40. By chance, 15 degrees are met once in 300 times.
+    assert int((apart < 15).sum()) >= 20
+    matched = apart < 15
+    assert (aligned.poses.shifts - particles.poses.shifts)[matched].norm(dim=-1).median() < 1

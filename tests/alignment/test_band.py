@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, shell_power, shell_weights
+from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, pooled, shell_power, shell_weights
 from gumnet.geometry.fourier import shell_sums, to_fourier
 
 
@@ -33,19 +33,15 @@ def test_shell_weights_are_those_of_the_likelihood_ratio() -> None:
     signal, noise = torch.tensor([[4.0, 2.0, 1.0]]), torch.tensor([[1.0, 3.0, 0.5]])
     power = ShellPower(signal, noise)
     effective = noise + MODEL_ERROR * signal
-    expected = signal / (effective * (effective + 2 * signal))
-    # Model error replaces noise in the ratio, but does not change the power of the data.
-    found = shell_weights(power, power)
-    correction = (signal + effective) / (signal + noise)
-    torch.testing.assert_close(found, expected * correction)
+    torch.testing.assert_close(shell_weights(power, power), signal / (effective * (effective + 2 * signal)))
 
 
 def test_weights_against_a_noise_free_reference_are_the_matched_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gumnet.alignment.band.MODEL_ERROR", 0.0)
     signal, noise = torch.tensor([[4.0, 2.0, 1.0]]), torch.tensor([[1.0, 3.0, 0.5]])
     clean = ShellPower(9 * signal, torch.zeros_like(noise))
-    # A is three times the signal, so its shells count a third.
-    torch.testing.assert_close(shell_weights(clean, ShellPower(signal, noise)), signal / noise / signal / 3)
+    # A is three times the signal, so it counts a third.
+    torch.testing.assert_close(shell_weights(clean, ShellPower(signal, noise)), 1 / (3 * noise))
 
 
 def test_signal_and_noise_are_told_apart_by_where_they_are(generator: torch.Generator) -> None:
@@ -58,3 +54,21 @@ def test_signal_and_noise_are_told_apart_by_where_they_are(generator: torch.Gene
     clean = 9 * shell_sums(to_fourier(blob).abs() ** 2, box) / shell_sums(torch.ones(box, box, box // 2 + 1), box)
     torch.testing.assert_close(power.noise[:, 3:].mean(0), torch.full((14,), 0.01 * box**3), rtol=0.1, atol=0)
     torch.testing.assert_close(power.signal[:, 1:5].mean(0), clean[1:5], rtol=0.1, atol=0.01 * box**3)
+
+
+def test_a_clean_reference_sets_the_shape_of_the_signal() -> None:
+    reference = ShellPower(torch.tensor([[8.0, 4.0, 2.0]]), torch.zeros(1, 3))
+    # In the particle, 3 of 300 are signal, at shells that are mostly guessed wrong.
+    particle = ShellPower(torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[99.0, 100.0, 98.0]]))
+    first, second = pooled(reference, particle)
+    expected = torch.tensor([[8.0, 4.0, 2.0]]) / 14
+    torch.testing.assert_close(first.signal, 14 * expected, atol=5e-3, rtol=0)
+    torch.testing.assert_close(second.signal, 3 * expected, atol=5e-3, rtol=0)
+    torch.testing.assert_close(second.signal + second.noise, torch.full((1, 3), 100.0))
+
+
+def test_equal_volumes_share_the_mean_shape() -> None:
+    first = ShellPower(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]]))
+    second = ShellPower(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
+    for power in pooled(first, second):
+        torch.testing.assert_close(power.signal, torch.tensor([[2.0, 2.0]]))

@@ -16,6 +16,7 @@ MODEL_ERROR = 0.1
 
 Without it the shells of clean data, where noise is all but absent, would be weighted by an arbitrarily small number.
 """
+_TINY = 1e-30
 _NOISE_RADIUS = 0.5
 """Beyond this radius, in boxes, a volume holds noise and neighbours but little of its particle."""
 
@@ -106,16 +107,32 @@ def shell_power(volumes: Volumes, transfer: Tensor | None) -> ShellPower:
     return ShellPower(whole - noise, noise)
 
 
+def pooled(a: ShellPower, b: ShellPower) -> tuple[ShellPower, ShellPower]:
+    """Return the powers of two sets of volumes with one shape of the signal's spectrum, since the signal is the same.
+
+    The shape is the mean of both, each weighted by the square of its share of signal: a reference that is nearly free
+    of noise sets it alone, two equally noisy volumes halve its error.
+    """
+    share_a, share_b = (p.signal.sum(-1) / (p.signal + p.noise).sum(-1).clamp_min(_TINY) for p in (a, b))
+    trust_a, trust_b = (share[..., None] ** 2 + _TINY for share in (share_a, share_b))
+    total_a, total_b = (p.signal.sum(-1, keepdim=True).clamp_min(_TINY) for p in (a, b))
+    shape = (trust_a * a.signal / total_a + trust_b * b.signal / total_b) / (trust_a + trust_b)
+
+    def divided(power: ShellPower, total: Tensor) -> ShellPower:
+        whole = power.signal + power.noise
+        return ShellPower(total * shape, (whole - total * shape).clamp_min(0.0))
+
+    return divided(a, total_a), divided(b, total_b)
+
+
 def shell_weights(a: ShellPower, b: ShellPower) -> Tensor:
     """Return the weight (n, N // 2 + 1) of each shell in the score of volumes a against volumes b.
 
     For ``A = S + noise`` of power N_a and ``B = S + noise`` of power N_b, the log likelihood ratio of "the same signal"
     weights ``Re A conj(B)`` by ``S / (N_a N_b + S (N_a + N_b))``: S / (N (N + 2 S)) for equal noise, and the matched
-    filter S / N for a noise-free reference. Scales of A and B do not matter.
+    filter 1 / N_b for a noise-free reference. Where A and B differ in scale, ``S_a`` and ``S_b`` take its place.
     """
-    noise_a = a.noise / a.signal.clamp_min(1e-12 * a.noise.clamp_min(1e-30)) + MODEL_ERROR
-    noise_b = b.noise / b.signal.clamp_min(1e-12 * b.noise.clamp_min(1e-30)) + MODEL_ERROR
-    scale = torch.sqrt((a.signal + a.noise) * (b.signal + b.noise)).clamp_min(1e-30)
-    # In units where the signal has power 1, total power is 1 + noise on both sides.
-    unit = torch.sqrt((1 + noise_a) * (1 + noise_b)) / scale
-    return unit / (noise_a * noise_b + noise_a + noise_b)
+    noise_a = a.noise + MODEL_ERROR * a.signal
+    noise_b = b.noise + MODEL_ERROR * b.signal
+    below = noise_a * noise_b + noise_a * b.signal + noise_b * a.signal
+    return torch.sqrt(a.signal * b.signal) / below.clamp_min(_TINY)

@@ -20,7 +20,7 @@ import roma
 import torch
 from torch import Tensor
 
-from gumnet.alignment.band import Band, shell_power, shell_weights
+from gumnet.alignment.band import Band, pooled, shell_power, shell_weights
 from gumnet.alignment.spectrum import TurnedSpectra, transfer_of
 from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import to_fourier, to_real
@@ -90,7 +90,7 @@ class Comparison:
         mask = soft_sphere(box, device=reference.device)
         c_a, c_b = transfer_of(weights_reference), transfer_of(weights_particles)
         a, b = _whiten(reference, c_a), _whiten(particles, c_b)
-        weights = shell_weights(shell_power(a, c_a), shell_power(b, c_b))
+        weights = shell_weights(*pooled(shell_power(a, c_a), shell_power(b, c_b)))
         return cls(a * mask, c_a, to_fourier(b), c_b, weights.expand(len(b), -1))
 
     @property

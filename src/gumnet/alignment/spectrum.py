@@ -15,7 +15,9 @@ from gumnet.types import Rotations, Volumes, Weights, centre
 
 PADDING = 2
 """Volumes are padded with zeros this many times before their spectra are interpolated."""
-_OBSERVED_FLOOR = 1e-3
+_OBSERVED_FLOOR = 1e-5
+"""Weights below this share of the largest count as not observed. A guard against rounding only: the weights of a few
+tilts with CTF and dose fall to a thousandth of their largest value and still carry signal."""
 
 
 def transfer_of(weights: Weights | None) -> Weights | None:
