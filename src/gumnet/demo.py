@@ -16,7 +16,6 @@ from torch import Tensor
 from gumnet.alignment.pairs import align_pairs
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD, fsc, resolution_angstrom
 from gumnet.averaging.iterate import Average, AverageConfig, Iteration, average
-from gumnet.averaging.mask import soft_sphere
 from gumnet.evaluation.metrics import PairErrors, SetErrors, pair_errors, set_errors
 from gumnet.geometry.warp import warp
 from gumnet.io.read import read_particles
@@ -159,7 +158,7 @@ def run_demo(folder: Path, config: DemoConfig, *, tell: Callable[[str], None] = 
 
     errors_of_set = set_errors(result.particles.poses, read_truth(folder / PARTICLES)[0])
     on_truth = _on_truth(result, errors_of_set)
-    curve = fsc(on_truth[0], phantom, mask=soft_sphere(config.box))
+    curve = fsc(on_truth[0], phantom)
     watch.lap("comparing with the truth")
     return DemoResult(
         config=config,

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD
+from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, fsc, resolution_angstrom
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
 from gumnet.io.star import write_star
@@ -16,6 +16,8 @@ from gumnet.report.sections import fsc_table
 from gumnet.report.slices import slices_figure
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gumnet.averaging.iterate import Average
 
 MAP, HALF_MAPS, FSC, PARTICLES, REPORT = (
@@ -71,7 +73,7 @@ def key_figures(average: Average) -> list[tuple[str, str]]:
 def map_section(average: Average) -> Section:
     """Return the map and its half maps in slices, and their correlation."""
     size, box = average.particles.voxel_size_angstrom, average.particles.box
-    curves = {"half maps": average.fsc}
+    curves, reached = half_map_curves(average)
     slices = slices_figure(
         {"map": average.map, "half map 1": average.half_maps[0], "half map 2": average.half_maps[1]},
         size,
@@ -81,29 +83,44 @@ def map_section(average: Average) -> Section:
         curves,
         voxel_size_angstrom=size,
         box=box,
-        thresholds={"half maps": (GOLD_STANDARD_THRESHOLD, average.resolution_angstrom)},
-        caption="Fourier shell correlation of the half maps, within the mask.",
+        thresholds={name: (GOLD_STANDARD_THRESHOLD, value) for name, value in reached.items()},
+        caption="Fourier shell correlation of the half maps.",
     )
     return Section(
         "Map", (half_map_words(average),), (slices, curve), (fsc_table(curves, voxel_size_angstrom=size, box=box),)
     )
 
 
+def half_map_curves(average: Average) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Return the correlations of the half maps and the resolutions they give, within the mask and without.
+
+    A mask can correlate two maps by itself, most where signal is weak; the curve without shows how much.
+    """
+    size, box = average.particles.voxel_size_angstrom, average.particles.box
+    whole = fsc(average.half_maps[0], average.half_maps[1])
+    curves = {"half maps in mask": average.fsc, "half maps, no mask": whole}
+    return curves, {
+        "half maps in mask": average.resolution_angstrom,
+        "half maps, no mask": resolution_angstrom(whole, size, box),
+    }
+
+
 def half_map_words(average: Average) -> str:
     """Return what the correlation of the half maps says, in a sentence or two."""
-    limit = 2 * average.particles.voxel_size_angstrom
-    reached = average.resolution_angstrom
-    if not math.isfinite(reached):
+    _, reached = half_map_curves(average)
+    inside, whole = reached.values()
+    if not math.isfinite(inside):
         return "The half maps do not agree at any resolution: the poses are not right, or there are too few particles."
-    finest = (
-        f", the finest that voxels of {average.particles.voxel_size_angstrom:g} Å can hold" if reached <= limit else ""
-    )
     alone = (
         "They were aligned and averaged apart from each other, so noise that fits itself does not count."
         if average.history
         else "They are as independent as the poses of the table are."
     )
-    return f"The half maps agree to {resolution_text(reached)} (FSC {GOLD_STANDARD_THRESHOLD:g}){finest}. {alone}"
+    return (
+        f"The half maps agree to {resolution_text(inside)} within the mask and to {resolution_text(whole)} without it "
+        f"(FSC {GOLD_STANDARD_THRESHOLD:g}; voxels of {average.particles.voxel_size_angstrom:g} Å hold no more than "
+        f"{2 * average.particles.voxel_size_angstrom:g} Å). {alone}"
+    )
 
 
 def convergence_section(average: Average) -> Section:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, KNOWN_STRUCTURE_THRESHOLD
 from gumnet.io.atomic import write_whole
-from gumnet.report.average import convergence_section, half_map_words
+from gumnet.report.average import convergence_section, half_map_curves, half_map_words
 from gumnet.report.page import Section, write_report
 from gumnet.report.plots import fsc_figure, resolution_text, style
 from gumnet.report.sections import errors_section, fsc_table, provenance_section
@@ -103,7 +103,8 @@ def write_overview(path: Path, result: DemoResult) -> None:
 
 def _map_section(result: DemoResult) -> Section:
     size, box = result.config.voxel_size_angstrom, result.config.box
-    curves = {"half maps": result.average.fsc, "map and truth": result.truth_curve}
+    curves, reached = half_map_curves(result.average)
+    curves["map and truth"] = result.truth_curve
     maps = {
         "one particle": result.particle,
         "map": result.on_truth[0],
@@ -122,10 +123,10 @@ def _map_section(result: DemoResult) -> Section:
         voxel_size_angstrom=size,
         box=box,
         thresholds={
-            "half maps": (GOLD_STANDARD_THRESHOLD, result.average.resolution_angstrom),
+            **{name: (GOLD_STANDARD_THRESHOLD, value) for name, value in reached.items()},
             "map and truth": (KNOWN_STRUCTURE_THRESHOLD, result.truth_resolution_angstrom),
         },
-        caption="Fourier shell correlation within a soft sphere.",
+        caption="Fourier shell correlation of the half maps, and of the map with the phantom, without a mask.",
     )
     words = (
         half_map_words(result.average)

@@ -128,13 +128,8 @@ def fsc_figure(
         seen = sorted({threshold for threshold, _ in thresholds.values()})
         for threshold in seen:
             axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
-            axes.annotate(
-                f"{threshold:g}",
-                (1, threshold),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=8,
+            axes.text(
+                0.01, threshold, f"FSC {threshold:g}", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8
             )
         axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
         words = []
@@ -151,8 +146,9 @@ def fsc_figure(
                     resolution_text(resolution),
                     (1 / resolution, threshold),
                     textcoords="offset points",
-                    xytext=(6, 6),
+                    xytext=(5, 5),
                     fontsize=8.5,
+                    color=colour,
                 )
         axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))
         axes.set_xlim(0, 1.02 / (2 * voxel_size_angstrom))

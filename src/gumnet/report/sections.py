@@ -27,14 +27,8 @@ def fsc_table(curves: Mapping[str, Tensor], *, voxel_size_angstrom: float, box: 
     return Table("Values of the curves", ("Shell", "Å", *curves), rows, folded=True)
 
 
-def errors_section(title: str, paragraph: str, errors: PairErrors, *, limit_degrees: float = 30.0) -> Section:
-    """Return pose errors against the truth: histograms, and a table with mean and median.
-
-    Parameters
-    ----------
-    limit_degrees
-        End of the histogram of rotation errors; what lies beyond is counted in its last bar.
-    """
+def errors_section(title: str, paragraph: str, errors: PairErrors) -> Section:
+    """Return pose errors against the truth: histograms, and a table with mean and median."""
     summary = errors.summary()
     kinds = (
         ("degrees", "Rotation (degrees)", f"{RANDOM_DEGREES:.1f}"),
@@ -66,15 +60,26 @@ def errors_section(title: str, paragraph: str, errors: PairErrors, *, limit_degr
             (
                 "degrees",
                 errors.degrees,
-                limit_degrees,
+                _limit(errors.degrees, 30.0),
                 "rotation error (degrees)",
                 "Rotation errors against the truth.",
             ),
-            ("shifts", errors.shifts, 3.0, "shift error (voxels)", "Shift errors against the truth, not rounded."),
+            (
+                "shifts",
+                errors.shifts,
+                _limit(errors.shifts, 3.0),
+                "shift error (voxels)",
+                "Shift errors against the truth, not rounded.",
+            ),
         )
     )
     table = Table("Errors against the truth", ("", "Mean", "Median", "Largest", "At chance"), tuple(rows))
     return Section(title, (paragraph,), figures, (table,))
+
+
+def _limit(values: Tensor, largest: float) -> float:
+    """Return the end of a histogram: a round number that all values are below, or else ``largest``."""
+    return next((share * largest for share in (0.1, 0.2, 0.5) if float(values.max()) < share * largest), largest)
 
 
 def provenance_section(
