@@ -8,7 +8,8 @@ A common frame
     Started apart, the halves come out turned and shifted against each other. After each iteration the map of half 2 is
     aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and, for
     the band of the last iterations, the resolution to which the halves agree are all that passes between them. As the
-    transformation is the best of many, halves that hold nothing in common still correlate a little at low resolution.
+    transformation is the best of many, halves that hold nothing in common still correlate a little (about 0.2) in the
+    low shells that it is found with, 1 to 7.
 The reference
     Summed spectra with their summed weights: what no particle observed is not compared, and what many observed counts
     more (see `gumnet.alignment.score`).
@@ -272,7 +273,8 @@ def _frame(sums: list[Accumulator], config: AverageConfig, device: torch.device)
     """Return the pose (1) of half 2's map on half 1's; near the identity where an initial map gave both a frame."""
     (first, first_weights), (second, second_weights) = (_as_particle(s) for s in sums)
     prior = None if config.initial is None else Poses.identity(1)
-    aligner = make_aligner("exhaustive", AlignerOptions(), device)
+    # The finer shells, where the resolution is read off, take no part: nothing there is fitted to both halves.
+    aligner = make_aligner("exhaustive", AlignerOptions(max_frequency=RISEN_SHELLS / sums[0].box), device)
     found = aligner.align(first[None], second[None], first_weights[None], second_weights[None], prior)
     return found.to("cpu", torch.float64)
 
