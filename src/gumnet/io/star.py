@@ -1,26 +1,24 @@
-"""STAR files as pandas tables, read and written by starfile.
+"""STAR files as pandas tables: read by gemmi, written by starfile.
 
-starfile reads a clean copy here, made while every line is checked, since by itself (0.5.13) it does not name the line
-of a problem, fills short rows with NaN, takes a block without columns or with the name of another for that other, cuts
-values at ``#``, changes ``'`` and a backslash in them, ends a table at a row that starts with ``data_``, stops at
-comments after values and after an empty loop, overwrites a column called ``name``, and takes the first numbers of a
-long column for numbers even where text follows.
+gemmi, and not starfile (0.5.13), reads them: starfile silently fills short rows with NaN, takes a block without columns
+for the next one, cuts values at ``#``, ends a table at a comment, and does not say in which line a problem is.
 """
 
 from __future__ import annotations
 
-import linecache
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
 from gumnet.io.check import existing_file
 
 if TYPE_CHECKING:
+    import gemmi
     import pandas as pd
 
 TEXT_COLUMNS = frozenset(
@@ -40,11 +38,6 @@ TEXT_COLUMNS = frozenset(
 
 _MISSING = ("nan", "NaN", "-nan", "<NA>")
 _CURE = "check that it is a complete STAR file"
-_TOKEN = re.compile(r""""[^"]*"(?=\s|$)|'[^']*'(?=\s|$)|\S+""")
-_SPECIAL = "#'\"\\"
-# Characters for private use stand for those that starfile would take for comments, quotes and escapes.
-_STAND_INS = {ord(c): chr(0xE000 + i) for i, c in enumerate(_SPECIAL)}
-_ORIGINALS = {0xE000 + i: c for i, c in enumerate(_SPECIAL)}
 
 
 def read_star(path: str | Path) -> dict[str, pd.DataFrame]:
@@ -58,95 +51,54 @@ def read_star(path: str | Path) -> dict[str, pd.DataFrame]:
     InputError
         If the file is missing, empty, not text, or not a STAR file that can be understood.
     """
-    import pandas as pd
-    import starfile
+    import gemmi
 
     path = existing_file(path, "a STAR file")
-    columns: dict[str, list[str]] = {}
-    with TemporaryDirectory(prefix="gumnet-") as folder:
-        copy = Path(folder) / "clean.star"
-        copy.write_text("\n".join(_clean_lines(_text(path), path, columns)) + "\n", encoding="utf-8")
-        for name, found in columns.items():
-            if not found:
-                raise InputError(f"the block data_{name} has no columns", cure=_CURE, path=path)
-        if not columns:
-            raise InputError("there is no data_ block: this is no STAR file", cure=_CURE, path=path)
-        # All as text: it would otherwise decide what is a number for each part of a long column by itself.
-        as_text = [str(i) for i in range(max(map(len, columns.values())))]
-        try:
-            blocks = starfile.read(copy, always_dict=True, parse_as_string=as_text)
-        finally:
-            linecache.clearcache()  # starfile itself leaves its lines there when it fails
-    tables = {}
-    for (name, names), block in zip(columns.items(), blocks.values(), strict=True):
-        text = pd.DataFrame([block]) if isinstance(block, dict) else block
-        tables[name] = pd.DataFrame({column: _column(column, text[str(i)]) for i, column in enumerate(names)})
-    return tables
+    text = _text(path)
+    try:
+        document = gemmi.cif.read_string(text)
+    except (ValueError, RuntimeError) as error:
+        # As in "string:12:0(345): parse error": line, column, byte.
+        found = re.match(r"string:(\d+)\S*:? *(.*)", str(error))
+        reason = f"line {found[1]}: {found[2]}" if found else str(error).split(": ", 1)[-1]
+        raise InputError(f"the STAR file cannot be read ({reason})", cure=_CURE, path=path) from None
+    if len(document) == 0:
+        raise InputError("there is no data_ block: this is no STAR file", cure=_CURE, path=path)
+    return {block.name.strip(): _table(block, path) for block in document}
 
 
-def _clean_lines(text: str, path: Path, blocks: dict[str, list[str]]) -> Iterator[str]:
-    """Yield lines that starfile reads as they are meant, with numbers for columns; put the names into ``blocks``."""
-    columns: list[str] = []
-    is_loop = has_rows = False
-    for number, line in enumerate(text.splitlines(), start=1):
-        values = _values(line)
-        if not values:
-            continue
-        first, problem, clean = values[0], "", "\t".join(f'"{value}"' for value in values)
-        if first.startswith("data_") and not (is_loop and len(columns) == len(values) > 1):
-            name = first.removeprefix("data_").translate(_ORIGINALS)
-            problem = f"starts a second block data_{name}" if name in blocks else ""
-            clean = f"data_{len(blocks)}"
-            columns, is_loop, has_rows = blocks.setdefault(name, []), False, False
-        elif not blocks:
-            problem = "comes before any data_ block: this is no STAR file"
-        elif first == "loop_":
-            problem = "starts a second loop_ in one block" if is_loop or columns else ""
-            is_loop, clean = True, first
-        elif first.startswith("_") and len(first) > 1 and not has_rows:
-            name = first[1:].translate(_ORIGINALS)
-            clean = f"_{len(columns)}"
-            if name in columns:
-                problem = f"names column _{name} a second time"
-            elif not is_loop and len(values) != 2:
-                problem = f"has {len(values) - 1} values for _{name}"
-            elif not is_loop:
-                clean += f'\t"{values[1]}"'
-            columns.append(name)
-        elif not is_loop:
-            problem = f"has {first!r} where a column is wanted"
-        elif len(values) != len(columns):
-            problem = f"has {len(values)} values for {len(columns)} columns"
-        else:
-            has_rows = True
-        if problem:
-            raise InputError(f"line {number} {problem}", cure=_CURE, path=path)
-        yield clean
-
-
-def _values(line: str) -> list[str]:
-    """Return the values of a line without quotes and comments, with stand-ins for what starfile would change."""
-    if not any(character in line for character in _SPECIAL):
-        return line.split()
-    values = []
-    for token in _TOKEN.findall(line):
-        if token.startswith("#"):
-            break
-        is_quoted = len(token) > 1 and token[0] in "\"'" and token[-1] == token[0]
-        values.append((token[1:-1] if is_quoted else token).translate(_STAND_INS))
-    return values
-
-
-def _column(name: str, text: pd.Series) -> pd.Series:
-    """Return one column, numeric if every entry is a number; in loops, starfile has put NaN for most of `_MISSING`."""
+def _table(block: gemmi.cif.Block, path: Path) -> pd.DataFrame:
+    """Return a block that is one loop, or one list of values, as a table."""
     import pandas as pd
 
+    items = list(block)
+    loops = [item.loop for item in items if item.loop is not None]
+    if not items:
+        raise InputError(f"the block data_{block.name.strip()} has no columns", cure=_CURE, path=path)
+    if len(loops) > 1 or (loops and len(items) > 1):
+        raise InputError(f"the block data_{block.name.strip()} holds several tables", cure=_CURE, path=path)
+    if loops:
+        tags, values = list(loops[0].tags), list(loops[0].values)
+    else:
+        # gemmi's stubs call a pair an object; it is a tag and its value.
+        pairs = [cast("tuple[str, str]", item.pair) for item in items]
+        tags, values = [tag for tag, _ in pairs], [value for _, value in pairs]
+    rows = np.array(values, dtype=object).reshape(-1, len(tags))
+    return pd.DataFrame({tag[1:]: _column(tag[1:], rows[:, i]) for i, tag in enumerate(tags)})
+
+
+def _column(name: str, values: np.ndarray[Any, np.dtype[np.object_]]) -> pd.Series:
+    """Return one column, numeric if every entry is a number."""
+    import gemmi
+    import pandas as pd
+
+    text = pd.Series([gemmi.cif.as_string(v) if v[0] in "\"';" else v for v in values], dtype=object)
     if name not in TEXT_COLUMNS:
         try:
             return pd.to_numeric(text.mask(text.isin(_MISSING)))
         except (ValueError, TypeError):
             pass  # it is text
-    return text.fillna("nan").astype(str).str.translate(_ORIGINALS).astype(object)
+    return text
 
 
 def _text(path: Path) -> str:
