@@ -135,6 +135,17 @@ def test_info_of_a_table_whose_images_are_elsewhere(shared_data: Path, capsys: p
     assert "no such file" in facts["images"]
 
 
+def test_info_of_tilt_stacks_says_their_tilt_range(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = "real-tilt-particles/warptools_test_4-tomos_10-ptcls_box-32_angpix-12_optimisation_set.star"
+    assert main(["info", str(shared_data / table), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["format"] == "RELION 5, 2D tilt stacks"
+    assert (facts["particles"], facts["box"], facts["voxel_size_angstrom"]) == (40, 32, 12.0)
+    low, high = facts["tilt_range_degrees"]
+    assert -70 < low < -40
+    assert 40 < high < 70
+
+
 def test_skip_bad_lists_what_it_leaves_out(particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "bad"
     shutil.copytree(particles, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gumnet.cli.main import main
 from gumnet.cli.train import run_config
 from gumnet.errors import InputError
+from gumnet.io.read import read_particles
 from gumnet.model.gumnet import PRESETS
 
 
@@ -54,6 +56,29 @@ def test_a_wrong_config_names_the_file_the_key_and_the_cure(tmp_path: Path, text
         run_config(path, {})
     assert words in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+def test_trains_resumes_and_aligns_with_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run, out = str(tmp_path / "data"), tmp_path / "run", tmp_path / "aligned.star"
+    small = ["--box", "20", "--snr", "10", "--phantoms", "1"]
+    assert main(["simulate", "--out", data, "--particles", "5", *small]) == 0
+    train = ["train", data, "--out", str(run), "--preset", "tiny", "--pairs-per-epoch", "2", "--batch-size", "2"]
+    assert main([*train, "--epochs", "1"]) == 0
+    assert str(run / "model.safetensors") in capsys.readouterr().out
+    assert main([*train, "--epochs", "1"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*train, "--epochs", "2", "--resume"]) == 0
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in epochs if "validation_loss" in entry] == [0, 1]
+    reference = str(tmp_path / "data" / "truth_structures" / "structure_1.mrc")
+    model = ["--method", "gumnet", "--model", str(run / "model.safetensors")]
+    assert main(["align", data, "--reference", reference, "--out", str(out), *model]) == 0
+    assert len(read_particles(out)) == 5
+    assert main(["simulate", reference, "--out", str(tmp_path / "big"), "--particles", "2", "--box", "24"]) == 0
+    capsys.readouterr()
+    arguments = ["average", str(tmp_path / "big"), "--out", str(tmp_path / "average"), *model]
+    assert main(arguments) == 2, "a model for another box"
+    assert "20" in capsys.readouterr().err
 
 
 def test_a_missing_config_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

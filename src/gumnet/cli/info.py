@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from gumnet.io.relion_table import RelionTable
 
+_FINE, _OBSERVED_SHARE = 0.25, 0.01
+"""The tilt range is read off beyond this frequency (cycles per voxel), from weights above this share of the highest."""
+
 
 def info(
     path: Path,
@@ -96,7 +99,7 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
         poses, _, _ = relion_poses(path, voxel_size_angstrom=voxel_size)
         return {**facts, **_angles(relion_from_matrix(poses.rotations)), "images": f"not read: {error}"}
     weights = particles.read_weights([0])
-    low, high = (math.nan, math.nan) if weights is None else wedge_angles_degrees(weights[0])
+    low, high = (math.nan, math.nan) if weights is None else wedge_angles_degrees(_observed(weights[0]))
     shifts = (particles.poses.shifts * particles.voxel_size_angstrom).norm(dim=-1)
     return {
         **facts,
@@ -108,6 +111,18 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
         "half_sets": _counts(particles.half_sets),
         "classes": _counts(particles.classes),
     }
+
+
+def _observed(weights: Tensor) -> Tensor:
+    """Return weights (N, N, N // 2 + 1) without what is too weak to count as observed.
+
+    Those of tilt stacks have tails beyond the last tilts, and fall off with the dose.
+    """
+    from gumnet.geometry.fourier import frequencies
+
+    fine = frequencies(weights.shape[-2]).norm(dim=-1) > _FINE
+    strong: Tensor = weights > _OBSERVED_SHARE * (weights * fine).max()
+    return weights * strong
 
 
 def _version(table: RelionTable) -> str:

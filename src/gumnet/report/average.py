@@ -63,7 +63,10 @@ def key_figures(average: Average) -> list[tuple[str, str]]:
     """Return the few numbers that say how an average came out."""
     halves = average.particles.half_sets
     return [
-        (f"Resolution, FSC {GOLD_STANDARD_THRESHOLD:g} of the half maps", resolution_text(average.resolution_angstrom)),
+        *(
+            (f"Resolution, FSC {GOLD_STANDARD_THRESHOLD:g} of {name}", resolution_text(value))
+            for name, value in half_map_curves(average)[1].items()
+        ),
         ("Particles, in halves of", f"{int((halves == 1).sum())} + {int((halves == 2).sum())}"),
         ("Voxel size", f"{average.particles.voxel_size_angstrom:g} Å"),
         ("Iterations", str(len(average.history))),

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, KNOWN_STRUCTURE_THRESHOLD
 from gumnet.io.atomic import write_whole
 from gumnet.report.average import convergence_section, half_map_curves, half_map_words
 from gumnet.report.page import Section, write_report
 from gumnet.report.plots import fsc_figure, resolution_text, style
 from gumnet.report.sections import errors_section, fsc_table, provenance_section
-from gumnet.report.slices import draw_strip, slices_figure
+from gumnet.report.slices import central_slices, draw_strip, slices_figure
 
 if TYPE_CHECKING:
     from gumnet.demo import DemoResult
@@ -30,8 +32,9 @@ NEXT_STEPS = (
 def demo_key_figures(result: DemoResult) -> list[tuple[str, str]]:
     """Return the few numbers that say how the demonstration came out."""
     pairs, particles = result.pair_errors.summary(), result.set_errors.summary()
+    whole = half_map_curves(result.average)[1]["half maps, no mask"]
     return [
-        ("Resolution, FSC 0.143 of the half maps", resolution_text(result.average.resolution_angstrom)),
+        ("Resolution, FSC 0.143 of half maps, no mask", resolution_text(whole)),
         ("Resolution, FSC 0.5 against the truth", resolution_text(result.truth_resolution_angstrom)),
         ("Rotation error of particles, median", f"{particles['degrees']['median']:.1f}°"),
         ("Rotation error of pairs, median", f"{pairs['degrees']['median']:.1f}°"),
@@ -88,16 +91,15 @@ def write_demo_report(path: Path, result: DemoResult, *, command: str, versions:
 
 def write_overview(path: Path, result: DemoResult) -> None:
     """Write the key picture as PNG, on white: one particle, the map and the truth, each in one slice."""
+    # The slice in which the structure shows most.
+    across = int(torch.stack([plane.std() for plane in central_slices(result.truth)]).argmax())
+    maps = {
+        f"one of {result.config.particles} particles": result.particle,
+        f"their average, {resolution_text(result.truth_resolution_angstrom)}": result.on_truth[0],
+        "the truth": result.truth,
+    }
     with style("#1b1f24"), write_whole(path, overwrite=True) as temporary:
-        drawing = draw_strip(
-            {
-                f"one of {result.config.particles} particles": result.particle,
-                f"average, {resolution_text(result.average.resolution_angstrom)}": result.on_truth[0],
-                "truth": result.truth,
-            },
-            result.config.voxel_size_angstrom,
-            ink="#1b1f24",
-        )
+        drawing = draw_strip(maps, result.config.voxel_size_angstrom, across=across, ink="#1b1f24")
         drawing.savefig(temporary, format="png", dpi=160, facecolor="white")
 
 

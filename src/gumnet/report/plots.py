@@ -76,9 +76,9 @@ def new_drawing(height_inches: float = 3.0) -> tuple[Drawing, Axes]:
     return drawing, drawing.add_subplot()
 
 
-def legend_above(axes: Axes) -> None:
+def legend_above(axes: Axes, columns: int = 3) -> None:
     """Put the legend above the axes, where it hides nothing."""
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8.5)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=8.5)
 
 
 def finish(drawing: Drawing, alt: str, caption: str) -> Figure:
@@ -124,7 +124,7 @@ def fsc_figure(
         For a curve's name, its threshold and the resolution in Angstrom where it falls below that.
     """
     with style():
-        drawing, axes = new_drawing()
+        drawing, axes = new_drawing(2.9 + 0.2 * len(curves))
         seen = sorted({threshold for threshold, _ in thresholds.values()})
         for threshold in seen:
             axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
@@ -135,25 +135,18 @@ def fsc_figure(
         words = []
         for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
             frequency = torch.arange(len(curve)) / (box * voxel_size_angstrom)
-            axes.plot(frequency.numpy(), curve.cpu().numpy(), color=colour, linewidth=1.8, label=name)
-            if name not in thresholds:
-                continue
-            threshold, resolution = thresholds[name]
-            words.append(f"{name}: {resolution_text(resolution)} at FSC {threshold:g}")
-            if math.isfinite(resolution):
-                axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
-                axes.annotate(
-                    resolution_text(resolution),
-                    (1 / resolution, threshold),
-                    textcoords="offset points",
-                    xytext=(5, 5),
-                    fontsize=8.5,
-                    color=colour,
-                )
+            label = name
+            if name in thresholds:
+                threshold, resolution = thresholds[name]
+                label = f"{name}: {resolution_text(resolution)} at FSC {threshold:g}"
+                if math.isfinite(resolution):
+                    axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
+            axes.plot(frequency.numpy(), curve.cpu().numpy(), color=colour, linewidth=1.8, label=label)
+            words.append(label)
         axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))
         axes.set_xlim(0, 1.02 / (2 * voxel_size_angstrom))
         axes.locator_params(axis="x", nbins=5)
-        legend_above(axes)
+        legend_above(axes, columns=1)
         return finish(drawing, "Fourier shell correlation. " + ". ".join(words) + ".", caption)
 
 

@@ -56,13 +56,19 @@ def draw_slices(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, in
     return drawing
 
 
-def draw_strip(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, ink: str = INK) -> Drawing:
-    """Return a drawing of the slice across z of each map, side by side, their names above."""
+def draw_strip(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, across: int, ink: str = INK) -> Drawing:
+    """Return a drawing of one central slice of each map, side by side, their names above.
+
+    Parameters
+    ----------
+    across
+        The axis that the slices are across: 0 for z, 1 for y, 2 for x.
+    """
     from matplotlib.figure import Figure as Drawing
 
-    drawing = Drawing(figsize=(2.2 * len(volumes), 2.5), layout="constrained")
+    drawing = Drawing(figsize=(2.2 * len(volumes), 2.45), layout="constrained")
     for axes, (name, volume) in zip(drawing.subplots(1, len(volumes), squeeze=False)[0], volumes.items(), strict=True):
-        _show(axes, central_slices(volume.detach().cpu())[0], grey_range(volume))
+        _show(axes, central_slices(volume.detach().cpu())[across], grey_range(volume))
         axes.set_title(name, fontsize=9.5, color=ink)
     _scale_bar(drawing.axes[0], next(iter(volumes.values())).shape[-1], voxel_size_angstrom)
     return drawing
