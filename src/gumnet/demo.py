@@ -15,12 +15,12 @@ from torch import Tensor
 
 from gumnet.alignment.pairs import align_pairs
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD, fsc, resolution_angstrom
-from gumnet.averaging.iterate import Average, AverageConfig, Iteration, average
+from gumnet.averaging.iterate import Average, AverageConfig, average
 from gumnet.evaluation.metrics import PairErrors, SetErrors, pair_errors, set_errors
 from gumnet.geometry.warp import warp
 from gumnet.io.read import read_particles
 from gumnet.io.relion_write import write_particles
-from gumnet.report.average import write_average
+from gumnet.report.average import iteration_words, write_average
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, simulate
 from gumnet.simulation.folder import read_pairs, read_truth, write_simulation
@@ -150,7 +150,7 @@ def run_demo(folder: Path, config: DemoConfig, *, tell: Callable[[str], None] = 
     result = average(
         particles,
         AverageConfig(iterations=config.iterations, seed=config.seed, device=config.device),
-        on_iteration=lambda step, *_: tell(_in_words(step)),
+        on_iteration=lambda step, *_: tell(f"  {iteration_words(step)}"),
     )
     (folder / AVERAGE).mkdir(exist_ok=True)
     write_average(folder / AVERAGE, result, overwrite=True)
@@ -206,10 +206,3 @@ def _on_truth(result: Average, errors: SetErrors) -> Volumes:
     maps = torch.cat([result.map[None], result.half_maps]).cpu().double()
     frame = errors.frame[[0, 0, 0]]
     return warp(maps, frame.rotations, frame.shifts, oversampling=2)
-
-
-def _in_words(step: Iteration) -> str:
-    return (
-        f"  iteration {step.number}: aligned to {step.band_angstrom:.0f} Å, mean score {step.mean_score:.3f}, "
-        f"rotations moved by {step.mean_change_degrees:.1f}°, half maps agree to {step.resolution_angstrom:.0f} Å"
-    )

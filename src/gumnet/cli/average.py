@@ -17,6 +17,7 @@ from gumnet.cli.options import (
     check_model,
     command_line,
     matching_map,
+    say,
     say_table,
     versions,
 )
@@ -86,7 +87,7 @@ def average(
     from gumnet.averaging.iterate import AverageConfig
     from gumnet.averaging.iterate import average as run
     from gumnet.io.mrc import read_map
-    from gumnet.report.average import REPORT, key_figures, write_average
+    from gumnet.report.average import REPORT, iteration_words, key_figures, write_average
     from gumnet.report.folder import whole_folder
 
     with whole_folder(out, overwrite=output.overwrite) as folder:
@@ -106,7 +107,7 @@ def average(
             device=str(device),
         )
         read = time.perf_counter()
-        made = run(data, config)
+        made = run(data, config, on_iteration=lambda step, *_: say(iteration_words(step)))
         seconds = {"reading": read - start, "aligning and averaging": time.perf_counter() - read}
         write_average(folder, made)
         settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}

@@ -18,7 +18,7 @@ from gumnet.report.slices import slices_figure
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gumnet.averaging.iterate import Average
+    from gumnet.averaging.iterate import Average, Iteration
 
 MAP, HALF_MAPS, FSC, PARTICLES, REPORT = (
     "map.mrc",
@@ -123,6 +123,14 @@ def half_map_words(average: Average) -> str:
         f"The half maps agree to {resolution_text(inside)} within the mask and to {resolution_text(whole)} without it "
         f"(FSC {GOLD_STANDARD_THRESHOLD:g}; voxels of {average.particles.voxel_size_angstrom:g} Å hold no more than "
         f"{2 * average.particles.voxel_size_angstrom:g} Å). {alone}"
+    )
+
+
+def iteration_words(step: Iteration) -> str:
+    """Return what an iteration did, in a line."""
+    return (
+        f"iteration {step.number}: aligned to {step.band_angstrom:.0f} Å, mean score {step.mean_score:.3f}, rotations "
+        f"moved by {step.mean_change_degrees:.1f}°, half maps agree to {resolution_text(step.resolution_angstrom)}"
     )
 
 

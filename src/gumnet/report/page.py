@@ -71,7 +71,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: paragraphs, then figures, tables and commands to type."""
+    """A part of the page: paragraphs, then figures, commands to type, and tables."""
 
     title: str
     paragraphs: tuple[str, ...] = ()
@@ -130,9 +130,9 @@ def _section(section: Section) -> str:
     parts += [f"<p>{escape(paragraph)}</p>\n" for paragraph in section.paragraphs]
     if section.figures:
         parts.append(f'<div class="figures">{"".join(_figure(figure) for figure in section.figures)}</div>\n')
-    parts += [_table(table) for table in section.tables]
     if section.commands:
         parts.append(f"<pre><code>{escape(chr(10).join(section.commands))}</code></pre>\n")
+    parts += [_table(table) for table in section.tables]
     return "".join([*parts, "</section>\n"])
 
 

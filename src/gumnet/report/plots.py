@@ -134,14 +134,15 @@ def fsc_figure(
         axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
         words = []
         for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
-            frequency = torch.arange(len(curve)) / (box * voxel_size_angstrom)
+            # Shell 0 is the mean density, which holds no resolution.
+            frequency = torch.arange(1, len(curve)) / (box * voxel_size_angstrom)
             label = name
             if name in thresholds:
                 threshold, resolution = thresholds[name]
                 label = f"{name}: {resolution_text(resolution)} at FSC {threshold:g}"
                 if math.isfinite(resolution):
                     axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
-            axes.plot(frequency.numpy(), curve.cpu().numpy(), color=colour, linewidth=1.8, label=label)
+            axes.plot(frequency.numpy(), curve[1:].cpu().numpy(), color=colour, linewidth=1.8, label=label)
             words.append(label)
         axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))
         axes.set_xlim(0, 1.02 / (2 * voxel_size_angstrom))

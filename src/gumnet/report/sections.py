@@ -73,20 +73,22 @@ def errors_section(title: str, paragraph: str, errors: PairErrors) -> Section:
             ),
         )
     )
-    table = Table("Errors against the truth", ("", "Mean", "Median", "Largest", "At chance"), tuple(rows))
+    table = Table("Errors against the truth", ("Error", "Mean", "Median", "Largest", "At chance"), tuple(rows))
     return Section(title, (paragraph,), figures, (table,))
 
 
 def _limit(values: Tensor, largest: float) -> float:
     """Return the end of a histogram: a round number that all values are below, or else ``largest``."""
-    return next((share * largest for share in (0.1, 0.2, 0.5) if float(values.max()) < share * largest), largest)
+    return next(
+        (share * largest for share in (0.05, 0.1, 0.2, 0.3, 0.5) if float(values.max()) < share * largest), largest
+    )
 
 
 def provenance_section(
     command: str, versions: Mapping[str, str], settings: Mapping[str, str], seconds: Mapping[str, float]
 ) -> Section:
     """Return how to get the same result again, and what took how long."""
-    facts = Table("What made it", ("", ""), (*settings.items(), *versions.items()), words=True)
+    facts = Table("What made it", ("Setting", "Value"), (*settings.items(), *versions.items()), words=True)
     timing = Table(
         "Time",
         ("Step", "Seconds"),

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-PLANES = ("z (seen along the beam)", "y (along the tilt axis)", "x")
-
 
 def central_slices(volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the slices (N, N) of a volume (N, N, N), [z, y, x], through its centre, across z, y and x.
@@ -31,11 +29,14 @@ def grey_range(volume: Tensor) -> tuple[float, float]:
 
     The same for all slices of a map, and robust to single hot voxels.
     """
-    low, high = volume.flatten().float().quantile(volume.new_tensor([0.005, 0.995]).float()).tolist()
+    import numpy as np
+
+    # Not torch.quantile, which refuses more than 2^24 voxels: a box of 256.
+    low, high = np.quantile(volume.detach().cpu().numpy(), (0.005, 0.995)).tolist()
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def draw_slices(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, ink: str = INK) -> Drawing:
+def draw_slices(volumes: Mapping[str, Tensor], voxel_size_angstrom: float) -> Drawing:
     """Return a drawing of the three central slices of each map; call it inside `gumnet.report.plots.style`."""
     from matplotlib.figure import Figure as Drawing
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -50,8 +51,8 @@ def draw_slices(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, in
             axes: Axes = grid[row, column]
             _show(axes, plane, grey)
             if row == 0:
-                axes.set_title(f"slice across {'zyx'[column]}", fontsize=8.5, color=ink)
-        grid[row, 0].set_ylabel(name, fontsize=9, color=ink)
+                axes.set_title(f"slice across {'zyx'[column]}", fontsize=8.5, color=INK)
+        grid[row, 0].set_ylabel(name, fontsize=9, color=INK)
     _scale_bar(grid[rows - 1, 0], next(iter(volumes.values())).shape[-1], voxel_size_angstrom)
     return drawing
 
