@@ -46,7 +46,7 @@ def test_average_writes_all_of_its_files(averaged: Path) -> None:
 def test_fsc_file_is_the_correlation_of_the_half_maps(averaged: Path) -> None:
     table = read_star(averaged / "fsc.star")["fsc"]
     halves = [read_map(averaged / name)[0] for name in ("half1.mrc", "half2.mrc")]
-    expected = fsc(halves[0], halves[1], mask=soft_sphere(16))
+    expected = fsc(halves[0], halves[1])
     assert table["rlnFourierShellCorrelation"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert table["rlnSpectralIndex"].tolist() == list(range(9))
     assert table["rlnAngstromResolution"][4] == pytest.approx(16 * 20 / 4)
@@ -69,6 +69,23 @@ def test_report_says_what_the_files_say(averaged: Path) -> None:
     for shell, _, value in shown:
         assert float(value) == pytest.approx(values[int(shell)], abs=6e-4)
     assert "gumnet average" in html
+
+
+def test_a_mask_shows_the_correlation_with_it_and_without(simulated: Path, averaged: Path, tmp_path: Path) -> None:
+    write_map(tmp_path / "mask.mrc", soft_sphere(16, radius=3, edge=5), 20.0)
+    out = tmp_path / "out"
+    arguments = ["--iterations", "0", "--mask", str(tmp_path / "mask.mrc")]
+    assert main(["average", str(simulated / "truth.star"), "--out", str(out), *arguments]) == 0
+    halves = [read_map(out / name)[0] for name in ("half1.mrc", "half2.mrc")]
+    assert torch.equal(halves[0], read_map(averaged / "half1.mrc")[0]), "it does not touch the maps"
+    inside = fsc(halves[0], halves[1], mask=soft_sphere(16, radius=3, edge=5))
+    assert read_star(out / "fsc.star")["fsc"]["rlnFourierShellCorrelation"].tolist() == pytest.approx(
+        inside.tolist(), abs=1e-5
+    )
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "half maps in mask" in html
+    assert "half maps, no mask" in html
+    assert "no mask" not in (averaged / "report.html").read_text(encoding="utf-8")
 
 
 def test_average_refines_from_an_initial_map(simulated: Path, tmp_path: Path) -> None:

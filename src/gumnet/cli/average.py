@@ -67,8 +67,8 @@ def average(
     initial
         Map to start from.
     mask
-        Mask from 0 to 1 for the correlation of the half maps; the largest soft
-        sphere unless given. It does not touch the maps.
+        Mask from 0 to 1 for the correlation of the half maps; none unless given. It
+        does not touch the maps.
     symmetry
         Symmetry of the structure; C1 so far.
     method

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, fsc, resolution_angstrom
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
@@ -95,34 +97,35 @@ def map_section(average: Average) -> Section:
 
 
 def half_map_curves(average: Average) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Return the correlations of the half maps and the resolutions they give, within the mask and without.
+    """Return the correlation of the half maps and the resolution it gives, by name; with a mask, also without it.
 
-    A mask can correlate two maps by itself, most where signal is weak; the curve without shows how much.
+    A mask can correlate two maps by itself, most where the signal is weak; the curve without shows how much.
     """
     size, box = average.particles.voxel_size_angstrom, average.particles.box
     whole = fsc(average.half_maps[0], average.half_maps[1])
+    if torch.allclose(whole.cpu(), average.fsc.cpu()):
+        return {"half maps": average.fsc}, {"half maps": average.resolution_angstrom}
     curves = {"half maps in mask": average.fsc, "half maps, no mask": whole}
-    return curves, {
-        "half maps in mask": average.resolution_angstrom,
-        "half maps, no mask": resolution_angstrom(whole, size, box),
-    }
+    reached = (average.resolution_angstrom, resolution_angstrom(whole, size, box))
+    return curves, dict(zip(curves, reached, strict=True))
 
 
 def half_map_words(average: Average) -> str:
     """Return what the correlation of the half maps says, in a sentence or two."""
     _, reached = half_map_curves(average)
-    inside, whole = reached.values()
-    if not math.isfinite(inside):
+    if not math.isfinite(average.resolution_angstrom):
         return "The half maps do not agree at any resolution: the poses are not right, or there are too few particles."
+    size = average.particles.voxel_size_angstrom
     alone = (
         "They were aligned and averaged apart from each other, so noise that fits itself does not count."
         if average.history
         else "They are as independent as the poses of the table are."
     )
+    inside, *whole = map(resolution_text, reached.values())
+    agree = f"{inside} within the mask and to {whole[0]} without it" if whole else inside
     return (
-        f"The half maps agree to {resolution_text(inside)} within the mask and to {resolution_text(whole)} without it "
-        f"(FSC {GOLD_STANDARD_THRESHOLD:g}; voxels of {average.particles.voxel_size_angstrom:g} Å hold no more than "
-        f"{2 * average.particles.voxel_size_angstrom:g} Å). {alone}"
+        f"The half maps agree to {agree} (FSC {GOLD_STANDARD_THRESHOLD:g}; voxels of {size:g} Å hold no more than "
+        f"{2 * size:g} Å). {alone}"
     )
 
 
