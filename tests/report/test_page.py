@@ -121,7 +121,7 @@ def test_histogram_counts_every_value_once_and_says_what_is_beyond() -> None:
 
 
 def test_resolution_that_is_never_reached_is_said_in_words() -> None:
-    assert resolution_text(float("inf")) == resolution_text(float("nan")) == "not reached"
+    assert resolution_text(float("inf")) == resolution_text(float("nan")) == "no resolution"
     assert resolution_text(33.333) == "33.3 Å"
 
 

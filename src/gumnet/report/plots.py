@@ -101,7 +101,7 @@ def finish(drawing: Drawing, alt: str, caption: str) -> Figure:
 
 def resolution_text(resolution_angstrom: float) -> str:
     """Return a resolution in words, also where the curve never crosses its threshold."""
-    return f"{resolution_angstrom:.1f} Å" if math.isfinite(resolution_angstrom) else "not reached"
+    return f"{resolution_angstrom:.1f} Å" if math.isfinite(resolution_angstrom) else "no resolution"
 
 
 def fsc_figure(
