@@ -192,6 +192,15 @@ def test_a_source_names_file_and_particle(tmp_path: Path, generator: torch.Gener
         assert f"particle {index + 1}" in str(caught.value)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_stack_may_hold_thousands_of_volumes(tmp_path: Path, order: str) -> None:
+    # 2,048 volumes of 32 voxels make 65,536 sections, more than any single map has.
+    data = np.arange(70_000 * 4, dtype=np.int16).reshape(70_000, 2, 2)
+    path = _mrc(tmp_path / "many.mrcs", data, order=order, mz=2, ispg=401)
+    last = MrcSource(((path, 34_999),), box=2).read([0])[0]
+    np.testing.assert_array_equal(last.numpy(), data[-2:])
+
+
 def test_a_replaced_file_is_read_anew(tmp_path: Path, generator: torch.Generator) -> None:
     path = tmp_path / "a.mrc"
     write_map(path, _volumes(generator, 1, 6)[0], 4.0)

@@ -133,4 +133,5 @@ def _parse(path: Path, size: int, _modified: int) -> MrcHeader:
 def _makes_sense(header: np.void) -> bool:
     """Return whether sizes, mode and length of the extended header can be those of a map."""
     nx, ny, nz, mode = (int(header[name]) for name in ("nx", "ny", "nz", "mode"))
-    return min(nx, ny, nz) > 0 and max(nx, ny, nz, mode) < 2**16 and mode >= 0 and int(header["nsymbt"]) >= 0
+    # Rows and columns tell the byte order; sections do not, since a stack of small volumes has hundreds of thousands.
+    return min(nx, ny, nz) > 0 and max(nx, ny, mode) < 2**16 and mode >= 0 and int(header["nsymbt"]) >= 0
