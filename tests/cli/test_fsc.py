@@ -39,6 +39,23 @@ def test_json_holds_the_curve_and_the_resolution(maps: tuple[Path, Path], capsys
     assert result["threshold"] == 0.143
 
 
+def test_maps_that_do_not_agree_have_no_resolution(
+    tmp_path: Path, generator: torch.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("one.mrc", "minus.mrc")]
+    volume = torch.randn(BOX, BOX, BOX, generator=generator)
+    for path, sign in zip(paths, (1, -1), strict=True):
+        write_map(path, sign * volume, VOXEL)
+    assert main(["fsc", *paths, "--json"]) == 0
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON (RFC 8259)")
+
+    assert json.loads(capsys.readouterr().out, parse_constant=refuse)["resolution_angstrom"] is None
+    assert main(["fsc", *paths]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "resolution at FSC 0.143: none, the curve starts below"
+
+
 def test_truth_asks_for_half_of_the_power(maps: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fsc", str(maps[0]), str(maps[1]), "--truth"]) == 0
     assert "FSC 0.5" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import math
 from pathlib import Path
 
 from gumnet.cli.options import COMMON, Common, Flag, say
@@ -75,7 +76,7 @@ def fsc(
     if json:
         result = {
             "threshold": threshold,
-            "resolution_angstrom": resolution,
+            "resolution_angstrom": resolution if math.isfinite(resolution) else None,  # JSON knows no infinity
             "voxel_size_angstrom": size,
             "box": box,
             "shells": shells,
@@ -85,4 +86,5 @@ def fsc(
     say("shell  Angstrom     FSC")
     for shell in shells[1:]:
         say(f"{shell['shell']:>5}  {shell['resolution_angstrom']:>8.1f}  {shell['fsc']:>6.3f}")
-    say(f"resolution at FSC {threshold:g}: {resolution:.1f} Angstrom")
+    reached = f"{resolution:.1f} Angstrom" if math.isfinite(resolution) else "none, the curve starts below"
+    say(f"resolution at FSC {threshold:g}: {reached}")
