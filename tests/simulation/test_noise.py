@@ -97,6 +97,17 @@ def test_half_of_coloured_noise_goes_through_the_ctf(generator: torch.Generator)
     torch.testing.assert_close(ratio, torch.ones(7), rtol=0.06, atol=0)
 
 
+def test_coloured_noise_without_ctf_is_white(volumes: torch.Tensor) -> None:
+    config = SimulationConfig(snr=1.0, box=24, ctf=False)
+    made = [
+        FourierImaging(replace(config, noise=colour), has_wedge=True).subtomograms(
+            volumes, torch.Generator().manual_seed(4)
+        )
+        for colour in ("coloured", "white")
+    ]
+    torch.testing.assert_close(made[0], made[1], rtol=1e-4, atol=1e-4 * float(made[1].std()))
+
+
 def test_white_noise_is_flat_and_ends_at_the_wedge(generator: torch.Generator) -> None:
     imaging = FourierImaging(SimulationConfig(snr=1.0, box=24, noise="white"), has_wedge=True)
     signal = torch.randn(1, 24, 24, 24, generator=generator).expand(192, -1, -1, -1)

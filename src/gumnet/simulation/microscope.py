@@ -16,7 +16,9 @@ from gumnet.types import Volumes, Weights
 
 
 def envelope(config: SimulationConfig) -> Tensor:
-    """Return the damping of the CTF, (N, N, N // 2 + 1): ``exp(-(k / envelope_frequency)^2)``."""
+    """Return the damping of the CTF, (N, N, N // 2 + 1): ``exp(-(k / envelope_frequency)^2)``; ones without a CTF."""
+    if not config.ctf:
+        return torch.ones(config.box, config.box, config.box // 2 + 1)
     k2 = frequencies(config.box, dtype=torch.float64).square().sum(-1)
     return torch.exp(-k2 / config.envelope_frequency**2).to(torch.float32)
 
