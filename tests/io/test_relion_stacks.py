@@ -61,6 +61,12 @@ def test_either_flag_makes_tilt_stacks(tmp_path: Path, given: list[Any], general
     assert folder == tmp_path
 
 
+def test_a_given_voxel_size_reaches_the_back_projection(tmp_path: Path, given: list[Any]) -> None:
+    particles = relion_particles(_project(tmp_path, 1, 2), voxel_size_angstrom=2.5)
+    assert particles.voxel_size_angstrom == 2.5
+    assert given[1]["rlnImagePixelSize"].tolist() == [2.5, 2.5]
+
+
 def test_what_is_written_finds_its_tomograms_again(tmp_path: Path, given: list[Any]) -> None:
     particles = relion_particles(_project(tmp_path, 1, 2))
     target = tmp_path / "Align" / "q.star"

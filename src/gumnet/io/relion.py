@@ -64,9 +64,9 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
     volumes: Source
     weights: Source | None
     if are_tilt_stacks(table):
-        volumes, weights, optics = _tilt_stacks(table, frame, root)
         if size is None:
             raise _unknown_size(table)
+        volumes, weights, optics = _tilt_stacks(table, frame, root, size)
     else:
         entries = tuple(_entry(name, table.path) for name in frame[IMAGE])
         header = _first_readable(entries)
@@ -147,7 +147,9 @@ def _first_readable(entries: tuple[Entry, ...]) -> MrcHeader:
     raise first_error or InputError("there are no images")
 
 
-def _tilt_stacks(table: RelionTable, frame: pd.DataFrame, root: Path) -> tuple[Source, Source, pd.DataFrame]:
+def _tilt_stacks(
+    table: RelionTable, frame: pd.DataFrame, root: Path, voxel_size_angstrom: float
+) -> tuple[Source, Source, pd.DataFrame]:
     """Return volumes and weights made of 2D tilt stacks, and the optics with the file of the tomograms."""
     from gumnet.io.tilt_stack import tilt_stack_sources
     from gumnet.io.tomograms import read_tomograms
@@ -155,8 +157,10 @@ def _tilt_stacks(table: RelionTable, frame: pd.DataFrame, root: Path) -> tuple[S
     if table.optics is None:
         raise InputError("tilt stacks without data_optics", cure="give the table of RELION 5 or Warp", path=table.path)
     tomograms_path = table.tomograms_path or _tomograms_beside(table.path)
-    volumes, weights = tilt_stack_sources(frame, table.optics, read_tomograms(tomograms_path), root)
-    return volumes, weights, table.optics.assign(**{TOMOGRAMS_FILE: str(tomograms_path.absolute())})
+    # The CTF is computed at this size, so one that was given must reach it.
+    optics = table.optics.assign(rlnImagePixelSize=voxel_size_angstrom)
+    volumes, weights = tilt_stack_sources(frame, optics, read_tomograms(tomograms_path), root)
+    return volumes, weights, optics.assign(**{TOMOGRAMS_FILE: str(tomograms_path.absolute())})
 
 
 def _tomograms_beside(path: Path) -> Path:
