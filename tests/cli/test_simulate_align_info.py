@@ -165,6 +165,34 @@ def test_skip_bad_lists_what_it_leaves_out(particles: Path, tmp_path: Path, caps
     assert listed[1].startswith("2\t")
 
 
+def test_outputs_are_refused_before_the_work_and_not_after(
+    particles: Path,
+    shared_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("hours of work begin")
+
+    monkeypatch.setattr("gumnet.simulation.dataset.simulate", work)
+    monkeypatch.setattr("gumnet.alignment.to_reference.align", work)
+    # Tilt stacks are written with an optimisation set beside their table.
+    (tmp_path / "out_optimisation_set.star").write_text("data_\n\n_rlnTomoParticlesFile other.star\n")
+    (stacks,) = (shared_data / "real-tilt-particles").glob("*_optimisation_set.star")
+    (reference,) = (shared_data / "real-tilt-particles").glob("*_reconstruct.mrc")
+    capsys.readouterr()
+    for arguments, words in (
+        (["simulate", "--out", str(particles), "--particles", "1", *SMALL], str(particles)),
+        (
+            ["align", str(stacks), "--reference", str(reference), "--out", str(tmp_path / "out.star")],
+            "out_optimisation_set.star: exists already",
+        ),
+    ):
+        assert main(arguments) == 2, arguments
+        assert words in error_line(capsys)
+
+
 def test_wrong_input_is_one_line_with_a_cure(
     pairs: Path, particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

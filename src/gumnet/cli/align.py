@@ -61,7 +61,7 @@ def align(
     particles
         Particle table, or folder that gumnet simulate wrote.
     out
-        STAR file to write (RELION 3.1).
+        STAR file to write: RELION 5 for a table of RELION 5, else RELION 3.1.
     reference
         Map to align all particles to.
     pairs
@@ -88,10 +88,10 @@ def align(
         raise InputError("--skip-bad, --local, --low-pass and --symmetry do not go with --pairs", cure="leave them out")
     common.start()
     from gumnet.alignment.to_reference import AlignConfig
-    from gumnet.io.relion_write import write_particles
+    from gumnet.io.atomic import check_free
+    from gumnet.io.relion_write import check_tables_free, write_particles
 
-    if out.exists() and not output.overwrite:
-        raise InputError("exists already", cure="give another name, or --overwrite to replace it", path=out)
+    check_free(out, overwrite=output.overwrite)
     config = AlignConfig(
         method=method,
         refine=not no_refine,
@@ -103,6 +103,7 @@ def align(
         device=common.device_name,
     )
     data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
+    check_tables_free(out, data, overwrite=output.overwrite)
     if reference is not None:
         aligned = _to_reference(data, reference, config)
     else:

@@ -104,10 +104,12 @@ def simulate(
     if (pairs is None) == (particles is None):
         raise InputError("give one of --pairs and --particles", cure="for example --particles 100")
     common.start()
+    from gumnet.io.atomic import check_free_folder
     from gumnet.simulation.config import SimulationConfig
     from gumnet.simulation.dataset import simulate as run
     from gumnet.simulation.folder import write_simulation
 
+    check_free_folder(out, overwrite=output.overwrite)
     config = SimulationConfig(
         snr=snr,
         box=box,

@@ -25,10 +25,7 @@ def write_whole(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         If ``path`` exists and ``overwrite`` is false, if it is a folder, or if nothing can be written there.
     """
     target = Path(path)
-    if target.is_dir():
-        raise InputError("is a folder, a file is to be written", cure="give the name of a file", path=target)
-    if target.exists() and not overwrite:
-        raise InputError("exists already", cure=_OVERWRITE, path=target)
+    check_free(target, overwrite=overwrite)
     _make_folder(target.parent)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}")
     try:
@@ -36,6 +33,24 @@ def write_whole(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_free(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` if no file may be written at ``path``: to say so before the work, and not after it."""
+    target = Path(path)
+    if target.is_dir():
+        raise InputError("is a folder, a file is to be written", cure="give the name of a file", path=target)
+    if target.exists() and not overwrite:
+        raise InputError("exists already", cure=_OVERWRITE, path=target)
+
+
+def check_free_folder(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` if ``path`` is a file, or a folder that holds something and may not be overwritten."""
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file, a folder is to be made", cure="give the name of a folder", path=folder)
+    if folder.is_dir() and not overwrite and any(folder.iterdir()):
+        raise InputError("the folder is not empty", cure=_OVERWRITE, path=folder)
 
 
 def claim_folder(path: str | Path, *, overwrite: bool = False) -> Path:
@@ -47,10 +62,7 @@ def claim_folder(path: str | Path, *, overwrite: bool = False) -> Path:
         If it holds something and ``overwrite`` is false, if it is a file, or if it cannot be made or written to.
     """
     folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise InputError("is a file, a folder is to be made", cure="give the name of a folder", path=folder)
-    if folder.is_dir() and not overwrite and any(folder.iterdir()):
-        raise InputError("the folder is not empty", cure=_OVERWRITE, path=folder)
+    check_free_folder(folder, overwrite=overwrite)
     _make_folder(folder)
     return folder
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gumnet.errors import InputError
+from gumnet.io.atomic import check_free
 from gumnet.io.mrc import write_map, write_volume_stack
 from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE, split_name
 from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
@@ -50,11 +51,7 @@ def write_particles(
         version = "5" if stacks_2d or _is_version_5(particles.table) else "3.1"
     if stacks_2d and version != "5":
         raise InputError("2D tilt stacks exist in RELION 5 only", cure="write version 5", path=path)
-    set_path = path.with_name(f"{path.stem}_optimisation_set.star")
-    tomograms = _column(particles.optics, TOMOGRAMS_FILE)
-    for target in (path,) if tomograms is None else (path, set_path):
-        if target.exists() and not overwrite:
-            raise InputError("exists already", cure="give another name, or --overwrite to replace it", path=target)
+    check_tables_free(path, particles, overwrite=overwrite)
     frame = particles.table
     in_files = frame is not None and IMAGE in frame.columns
     if frame is None or not in_files:
@@ -74,9 +71,21 @@ def write_particles(
     blocks["optics"] = optics.drop(columns=TOMOGRAMS_FILE, errors="ignore")
     blocks["particles"] = frame
     write_star(path, blocks, overwrite=overwrite)
+    tomograms = _column(particles.optics, TOMOGRAMS_FILE)
     if tomograms is not None:
         names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: _portable(str(tomograms), path)}
-        write_star(set_path, {"": names}, overwrite=overwrite)
+        write_star(_set_path(path), {"": names}, overwrite=overwrite)
+
+
+def check_tables_free(path: Path, particles: Particles, *, overwrite: bool = False) -> None:
+    """Raise `InputError` if the table, or the optimisation set that goes with tilt stacks, may not be written."""
+    check_free(path, overwrite=overwrite)
+    if _column(particles.optics, TOMOGRAMS_FILE) is not None:
+        check_free(_set_path(path), overwrite=overwrite)
+
+
+def _set_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_optimisation_set.star")
 
 
 def _column(frame: pd.DataFrame | None, column: str) -> Any:
