@@ -155,6 +155,14 @@ def test_bad_structures_say_so(structures: torch.Tensor) -> None:
         simulate(structures, particles=2)
     with pytest.raises(InputError, match="structure 2 is constant"):
         simulate(torch.stack([structures[0], torch.ones(24, 24, 24)]), particles=2, config=CLEAN)
+    with pytest.raises(InputError, match="all of one box"):
+        simulate([structures[0], torch.ones(16, 16, 16)], particles=2, config=CLEAN)
+
+
+def test_structures_may_come_one_by_one(structures: torch.Tensor) -> None:
+    listed = simulate(list(structures), particles=2, config=CLEAN)
+    stacked = simulate(structures, particles=2, config=CLEAN)
+    assert torch.equal(listed.particles.read_volumes([0, 1]), stacked.particles.read_volumes([0, 1]))
 
 
 @pytest.mark.parametrize(
