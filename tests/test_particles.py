@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gumnet.errors import InputError
-from gumnet.particles import Particles, Poses
+from gumnet.particles import CachedSource, MemorySource, Particles, Poses, SharedWeights
 
 
 def particles(n=5, box=8):
@@ -41,3 +41,83 @@ def test_weights_of_another_box_are_refused():
 def test_no_weights_means_everything_was_observed():
     bare = Particles.from_tensors(torch.rand(2, 8, 8, 8), voxel_size_angstrom=1.0)
     assert bare.read_weights([0, 1]) is None
+
+
+class Counted:
+    """A source of which each row holds its number, and which notes the rows that are read."""
+
+    def __init__(self, n, *shape):
+        self.box, self.rows, self.tensors = shape[0], [], torch.arange(n).float().reshape(-1, 1, 1, 1).expand(n, *shape)
+
+    def __len__(self):
+        return len(self.tensors)
+
+    def read(self, indices):
+        self.rows += indices
+        return self.tensors[list(indices)].clone()
+
+
+def counted(n=6, box=4):
+    volumes, weights = Counted(n, box, box, box), Counted(n, box, box, box // 2 + 1)
+    return Particles(volumes, Poses.identity(n), 10.0, weights=weights), volumes, weights
+
+
+def numbers(tensors):
+    return tensors[:, 0, 0, 0].tolist()
+
+
+def test_cached_particles_read_each_row_once():
+    plain, volumes, weights = counted()
+    cached = plain.cached()
+    for indices in ([3, 1], [1, 1, 4], [4, 3, 1]):
+        assert torch.equal(cached.read_volumes(indices), volumes.tensors[indices])
+        assert torch.equal(cached.read_weights(indices), weights.tensors[indices])
+    assert volumes.rows == [1, 3, 4]
+    assert weights.rows == [1, 3, 4]
+
+
+def test_selections_of_cached_particles_share_what_was_read():
+    plain, volumes, weights = counted()
+    cached = plain.cached()
+    halves = [cached.select([4, 2, 0]), cached.select([1, 3, 5])]
+    for _ in range(2):
+        assert numbers(halves[0].read_volumes([0, 1, 2])) == [4, 2, 0]
+        assert numbers(halves[0].select([2, 1]).read_weights([0, 1])) == [0, 2]
+        assert numbers(halves[1].read_volumes([2])) == [5]
+    assert numbers(cached.read_volumes(range(6))) == list(range(6))
+    assert sorted(volumes.rows) == list(range(6))
+    assert sorted(weights.rows) == [0, 2]
+
+
+@pytest.mark.parametrize("room", [0, 1, 2.5, 5])
+def test_the_cache_keeps_as_many_particles_as_fit_and_reads_the_others_again(room):
+    plain, volumes, weights = counted()
+    each = 4 * (4**3 + 4**2 * 3)
+    cached = plain.cached(room * each / 1e9)
+    for _ in range(3):
+        for batch in ([0, 1, 2], [3, 4, 5]):
+            assert numbers(cached.read_volumes(batch)) == batch
+            assert numbers(cached.read_weights(batch)) == batch
+    kept = int(room)
+    assert [volumes.rows.count(i) for i in range(6)] == [1] * kept + [3] * (6 - kept)
+    assert weights.rows == volumes.rows
+
+
+def test_what_the_cache_keeps_is_not_the_caller_s_to_change():
+    plain, _, _ = counted()
+    cached = plain.cached()
+    for _ in range(2):
+        cached.read_volumes([2, 3]).zero_()
+    assert numbers(cached.read_volumes([2, 3])) == [2, 3]
+
+
+def test_what_is_in_memory_is_not_copied_into_a_cache():
+    shared = particles()
+    assert shared.select([1, 2]).cached().volumes.parent is shared.volumes
+    assert isinstance(shared.cached().volumes, MemorySource)
+    assert isinstance(shared.cached().weights, SharedWeights)
+    mixed = Particles(Counted(5, 8, 8, 8), Poses.identity(5), 10.0, weights=shared.weights).cached()
+    assert isinstance(mixed.volumes, CachedSource)
+    assert mixed.weights is shared.weights
+    assert mixed.volumes.limit_bytes == 4_000_000_000
+    assert mixed.cached(1.0).volumes is mixed.volumes

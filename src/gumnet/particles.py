@@ -101,8 +101,12 @@ class Source(Protocol):
         """
 
 
+class InMemory:
+    """Marks a source whose tensors are in memory already, often shared by many particles: caching it would copy."""
+
+
 @dataclass(frozen=True)
-class MemorySource:
+class MemorySource(InMemory):
     """Tensors that are in memory already: volumes (n, N, N, N) or weights (n, N, N, N // 2 + 1)."""
 
     tensors: Tensor
@@ -121,7 +125,7 @@ class MemorySource:
 
 
 @dataclass(frozen=True)
-class SharedWeights:
+class SharedWeights(InMemory):
     """One set of Fourier weights (N, N, N // 2 + 1) that all n particles share."""
 
     weights: Weights
@@ -158,6 +162,54 @@ class SubsetSource:
     def read(self, indices: Sequence[int]) -> Tensor:
         """Return the rows at ``indices`` of this subset."""
         return self.parent.read([self.indices[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class CachedSource:
+    """Another source, of which what was read is kept in memory: each row is read once, up to a limit.
+
+    Beyond the limit rows are read again each time; those kept stay, which is best where all are read in turn.
+
+    Parameters
+    ----------
+    parent
+        The source.
+    limit_bytes
+        How much to keep.
+    """
+
+    parent: Source
+    limit_bytes: int
+    _kept: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def box(self) -> int:
+        """Side of the cubic box in voxels."""
+        return self.parent.box
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Return the tensors at ``indices``, from memory where they were read before."""
+        missing = sorted({i for i in indices if i not in self._kept})
+        if not missing:
+            return torch.stack([self._kept[i] for i in indices])
+        fresh = dict(zip(missing, self.parent.read(missing), strict=True))
+        rows = torch.stack([self._kept[i] if i in self._kept else fresh[i] for i in indices])
+        for index, tensor in fresh.items():
+            if (len(self._kept) + 1) * tensor.nbytes > self.limit_bytes:
+                break
+            # A copy: a row of a batch would keep the whole batch in memory.
+            self._kept[index] = tensor.clone()
+        return rows
+
+
+def _is_cheap(source: Source) -> bool:
+    """Return whether reading a source costs nothing, so that a cache would only copy what is in memory."""
+    if isinstance(source, SubsetSource):
+        return _is_cheap(source.parent)
+    return isinstance(source, InMemory | CachedSource)
 
 
 @dataclass(frozen=True)
@@ -293,3 +345,20 @@ class Particles:
     def with_poses(self, poses: Poses) -> Particles:
         """Return the same particles with other poses."""
         return replace(self, poses=poses)
+
+    def cached(self, gigabytes: float = 4.0) -> Particles:
+        """Return the same particles, which keep the volumes and weights that were read, up to ``gigabytes``.
+
+        For what reads them more than once. Sources that are in memory already stay as they are. Selections of the
+        result share what it keeps.
+        """
+        volumes, weights = self.volumes, self.weights
+        # Numbers a row. Shares in this ratio hold the volumes and the weights of equally many particles.
+        volume_size = 0 if _is_cheap(volumes) else self.box
+        weight_size = 0 if weights is None or _is_cheap(weights) else self.box // 2 + 1
+        limit, total = round(gigabytes * 1e9), volume_size + weight_size
+        if volume_size:
+            volumes = CachedSource(volumes, limit * volume_size // total)
+        if weights is not None and weight_size:
+            weights = CachedSource(weights, limit * weight_size // total)
+        return replace(self, volumes=volumes, weights=weights)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from gumnet.errors import InputError
 from gumnet.evaluation.metrics import pair_errors, set_errors
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import warp
-from gumnet.particles import MemorySource, Particles, Poses
+from gumnet.particles import MemorySource, Particles, Poses, Source
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, simulate
 from gumnet.simulation.phantom import phantom
@@ -156,3 +157,26 @@ def test_wrong_input_is_refused(simulation: Simulation) -> None:
         average(simulation.particles, replace(CONFIG, initial=torch.ones(8, 8, 8)))
     with pytest.raises(InputError, match="at least two"):
         average(simulation.particles.select([0]), CONFIG)
+
+
+class _OnDisk:
+    """Volumes of another source, counting how often each is read."""
+
+    def __init__(self, parent: Source) -> None:
+        self.parent, self.box, self.reads = parent, parent.box, [0] * len(parent)
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def read(self, indices: Sequence[int]) -> torch.Tensor:
+        for i in indices:
+            self.reads[i] += 1
+        return self.parent.read(indices)
+
+
+def test_each_particle_is_read_once_however_many_iterations(simulation: Simulation) -> None:
+    some = simulation.particles.select(range(6))
+    volumes = _OnDisk(some.volumes)
+    result = average(replace(some, volumes=volumes), AverageConfig(iterations=2, refine=False, device="cpu"))
+    assert volumes.reads == [1] * 6
+    assert result.particles.volumes is volumes  # nothing that was kept stays in memory with the result

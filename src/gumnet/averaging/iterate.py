@@ -190,7 +190,9 @@ def average(
             )
     particles = assign_half_sets(particles, config.seed)
     rows = [rows_of_half(particles, half) for half in (1, 2)]
-    halves = [particles.select(r) for r in rows]
+    # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
+    read = particles.cached() if config.iterations else particles
+    halves = [read.select(r) for r in rows]
     if config.iterations:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
     sums = [_accumulate(half, config, device, f"First average, half {i + 1}") for i, half in enumerate(halves)]

@@ -12,14 +12,14 @@ from gumnet.devices import seeded
 from gumnet.errors import InputError
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import warp
-from gumnet.particles import MemorySource, Particles, Poses
+from gumnet.particles import InMemory, MemorySource, Particles, Poses
 from gumnet.progress import progress
 from gumnet.simulation.config import SimulationConfig as SimulationConfig
 from gumnet.simulation.microscope import FourierImaging, radial_transfer
 from gumnet.simulation.noise import variance
 from gumnet.simulation.phantom import phantoms
 from gumnet.simulation.tilt_series import TiltSeriesImaging
-from gumnet.types import Labels, Vectors, Volumes, Weights
+from gumnet.types import Labels, Vectors, Volume, Volumes, Weights
 
 # Random numbers are drawn batch by batch, so this is part of what a seed means.
 _BATCH = 32
@@ -28,7 +28,7 @@ _OVERSAMPLING = 3
 
 
 @dataclass(frozen=True)
-class WeightKinds:
+class WeightKinds(InMemory):
     """Fourier weights of n particles of which many are the same: a source that keeps each kind once.
 
     Parameters
@@ -87,7 +87,7 @@ class Simulation:
 
 
 def simulate(
-    structures: Volumes | None = None,
+    structures: Volumes | Sequence[Volume] | None = None,
     *,
     pairs: int | None = None,
     particles: int | None = None,
@@ -106,7 +106,7 @@ def simulate(
     Parameters
     ----------
     structures
-        Shape (k, N, N, N), white on black, at the box and voxel size of the configuration; the built-in phantoms unless
+        Shape (k, N, N, N), or k volumes (N, N, N); white on black, at the box and voxel size of the configuration; the built-in phantoms unless
         given.
     pairs, particles
         How many to make; give one of the two.
@@ -121,6 +121,11 @@ def simulate(
         raise InputError(f"{count} cannot be simulated", cure="give a number of 1 or more")
     if structures is None:
         structures = phantoms(config.phantoms, config.box, config.voxel_size_angstrom, seed=config.phantom_seed)
+    if not isinstance(structures, Tensor):
+        shapes = {tuple(structure.shape) for structure in structures}
+        if len(shapes) != 1:
+            raise InputError(f"structures of shapes {sorted(shapes)}", cure="give at least one, all of one box")
+        structures = torch.stack(list(structures))
     _check(structures, config.box)
     generator = seeded(config.seed)
     chosen = torch.randperm(count, generator=generator) % len(structures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -76,8 +76,6 @@ def draw_pairs(members: Tensor, count: int, generator: torch.Generator) -> Tenso
 class PairReader:
     """Reads pairs of particles, and keeps what it has read in memory up to a limit.
 
-    Reading can be dear: 2D tilt stacks are back-projected each time.
-
     Parameters
     ----------
     particles
@@ -88,7 +86,9 @@ class PairReader:
 
     particles: Particles
     cache_gigabytes: float
-    _kept: dict[int, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.particles = self.particles.cached(self.cache_gigabytes)
 
     def batches(self, pairs: Tensor, size: int) -> Iterator[Batch]:
         """Yield the pairs (m, 2) in order, ``size`` at a time."""
@@ -98,19 +98,4 @@ class PairReader:
             yield Batch(a, b, weights_a, weights_b)
 
     def _read(self, indices: Sequence[int]) -> tuple[Volumes, Weights | None]:
-        missing = sorted({i for i in indices if i not in self._kept})
-        fresh: dict[int, tuple[Tensor, Tensor | None]] = {}
-        if missing:
-            volumes, weights = self.particles.read_volumes(missing), self.particles.read_weights(missing)
-            for k, index in enumerate(missing):
-                fresh[index] = (volumes[k], None if weights is None else weights[k])
-            box = self.particles.box
-            size = 4 * box**2 * (box + (0 if weights is None else box // 2 + 1))
-            room = int(self.cache_gigabytes * 1e9) // size - len(self._kept)
-            # Copies: a row of a batch would keep the whole batch in memory.
-            for index in missing[: max(room, 0)]:
-                volume, weight = fresh[index]
-                self._kept[index] = (volume.clone(), None if weight is None else weight.clone())
-        rows = [self._kept[i] if i in self._kept else fresh[i] for i in indices]
-        weights_read = [weight for _, weight in rows if weight is not None]
-        return torch.stack([volume for volume, _ in rows]), torch.stack(weights_read) if weights_read else None
+        return self.particles.read_volumes(indices), self.particles.read_weights(indices)
