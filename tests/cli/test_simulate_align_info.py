@@ -114,6 +114,7 @@ def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[
     assert main(["info", str(particles), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["particles"] == 3
+    assert facts["format"] == "RELION 3.1"
     assert facts["box"] == 20
     assert facts["voxel_size_angstrom"] == 16.0
     low, high = facts["tilt_range_degrees"]
@@ -220,6 +221,8 @@ def test_wrong_input_is_one_line_with_a_cure(
         ([*simulated, "--pairs", "1", "--particles", "1"], "--pairs and --particles"),
         ([*simulated, "--pairs", "0"], "give a number of 1 or more"),
         ([*simulated, "--pairs", "1", "--tilt-max", "95"], "tilt_max_degrees"),
+        ([*simulated, "--pairs", "1", "--defocus", "nan"], "defocus_um"),
+        ([*simulated, "--pairs", "1", "--spherical-aberration", "inf"], "spherical_aberration_mm"),
         (["simulate", str(unsized), "--out", str(tmp_path / "new"), "--pairs", "1"], "--map-voxel-size"),
         (["simulate", "--out", str(particles), "--particles", "1", *SMALL], "--overwrite"),
         (["info", str(tmp_path)], "particles.star"),

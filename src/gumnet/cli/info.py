@@ -130,7 +130,8 @@ def _version(table: RelionTable) -> str:
     columns = set(table.particles.columns)
     if table.stacks_2d or "rlnCenteredCoordinateXAngst" in columns:
         return "RELION 5, 2D tilt stacks" if table.stacks_2d else "RELION 5"
-    if "rlnTomoParticleName" in columns or "rlnTomoSubtomogramRot" in columns:
+    # Not rlnTomoParticleName: gumnet names particles so in its own tables of version 3.1.
+    if {"rlnTomoName", "rlnTomoSubtomogramRot"} & columns:
         return "RELION 4"
     return "RELION 3.0" if table.optics is None else "RELION 3.1"
 
