@@ -171,6 +171,10 @@ def test_bad_files_are_refused_with_file_field_and_cure(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{name}\.mrc: .*{message}.*; \w+") as caught:
             read_map(path)
         assert "\n" not in str(caught.value)
+    # A map or a mask is no particle that could be left out.
+    write_map(tmp_path / "ones.mrc", torch.ones(8, 8, 8), 4.0)
+    with pytest.raises(InputError, match=r"ones\.mrc: the volume is constant, 1 everywhere; give another file$"):
+        read_map(tmp_path / "ones.mrc")
     with pytest.raises(InputError, match="no such file"):
         read_map(tmp_path / "none.mrc")
     with pytest.raises(InputError, match="is a folder"):

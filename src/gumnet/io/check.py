@@ -38,7 +38,7 @@ def informative(values: NDArray[np.float32], path: Path, where: str = "") -> NDA
     """
     finite(values, path, where)
     if values.min() == values.max():
-        raise InputError(f"{_what(where)} is constant, {values.flat[0]:g} everywhere", cure=_REMAKE, path=path)
+        raise InputError(f"{_what(where)} is constant, {values.flat[0]:g} everywhere", cure=_cure(where), path=path)
     return values
 
 
@@ -46,11 +46,13 @@ def finite(values: NDArray[np.float32], path: Path, where: str = "") -> NDArray[
     """Return ``values`` if none of them is NaN or infinite."""
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
-        raise InputError(f"{_what(where)} holds {bad} values that are NaN or infinite", cure=_REMAKE, path=path)
+        raise InputError(f"{_what(where)} holds {bad} values that are NaN or infinite", cure=_cure(where), path=path)
     return values
 
 
-_REMAKE = "extract it again, or leave bad particles out with --skip-bad"
+def _cure(where: str) -> str:
+    """Return what to do: only what is part of a set can be left out."""
+    return "extract it again, or leave bad particles out with --skip-bad" if where else "give another file"
 
 
 def _what(where: str) -> str:
