@@ -106,8 +106,8 @@ def simulate(
     Parameters
     ----------
     structures
-        Shape (k, N, N, N), or k volumes (N, N, N); white on black, at the box and voxel size of the configuration; the built-in phantoms unless
-        given.
+        Shape (k, N, N, N), or k volumes (N, N, N); white on black, at the box and voxel size of the configuration; the
+        built-in phantoms unless given.
     pairs, particles
         How many to make; give one of the two.
     config
