@@ -10,9 +10,6 @@ from gumnet.errors import InputError
 from gumnet.geometry.fourier import frequencies
 from gumnet.types import Rotations, Weights
 
-OBSERVED_THRESHOLD = 0.5
-"""A coefficient of a turned binary wedge counts as observed from this weight on: half-way between its neighbours."""
-
 
 def missing_wedge(box: int, tilt_max_degrees: float, tilt_min_degrees: float | None = None) -> Weights:
     """Return the binary weights (N, N, N // 2 + 1) of a single-axis tilt series: 1 observed, 0 missing.
