@@ -95,12 +95,16 @@ def test_a_half_knows_nothing_of_the_other(simulation: Simulation, generator: to
     assert torch.equal(average(few, config).half_maps[0], average(ruined, config).half_maps[0])
 
 
-def test_noise_alone_does_not_correlate(generator: torch.Generator) -> None:
-    noise = torch.randn(12, 24, 24, 24, generator=generator)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_alone_gives_no_resolution(seed: int) -> None:
+    """Neither aligning each half to its own average nor putting one half on the other makes noise agree."""
+    noise = torch.randn(16, 24, 24, 24, generator=torch.Generator().manual_seed(seed))
     result = average(Particles.from_tensors(noise, voxel_size_angstrom=10.0), replace(CONFIG, iterations=2))
-    # Aligned to one reference, noise would copy it into both halves, up to the band that was used, shell 7.
-    assert abs(float(result.fsc[8:].mean())) < 0.06
-    assert float(result.fsc[4:8].mean()) < 0.3
+    # Without the chance that the frame's fit gives, these shells correlate by 0.2 to 0.5.
+    assert abs(float(result.fsc[2:7].mean())) < 0.15
+    assert abs(float(result.fsc[7:].mean())) < 0.06
+    # Nothing finer than the band of the first iteration, shell 4; shell 1 has too few coefficients to say anything.
+    assert result.resolution_angstrom > 60.0
 
 
 def test_zero_iterations_average_at_the_poses_of_the_table(simulation: Simulation) -> None:

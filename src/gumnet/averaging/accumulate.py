@@ -84,6 +84,12 @@ class Accumulator:
         both.count = self.count + other.count
         return both
 
+    def with_spectrum(self, spectrum: Tensor) -> Accumulator:
+        """Return sums of the same weights with another spectrum (N, N, N // 2 + 1)."""
+        other = Accumulator(self.box, device=self.weights.device, dtype=self.weights.dtype)
+        other.spectrum, other.weights, other.count = spectrum, self.weights, self.count
+        return other
+
     def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
         """Return the average (N, N, N), float32 on the CPU.
 
@@ -95,7 +101,8 @@ class Accumulator:
         ----------
         noise_to_signal
             Noise over signal power of the average, one number or one a shell (N // 2 + 1,). 0 is the least-squares
-            average. Frequencies beyond the last whole shell, the corners, are 0.
+            average, but for coefficients that few particles observed (`LEAST_OBSERVED`). Frequencies beyond the last
+            whole shell, the corners, are 0.
         """
         box = self.box
         mean = shell_sums(self.weights, box) / shell_sums(torch.ones_like(self.weights), box)

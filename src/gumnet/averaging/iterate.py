@@ -7,9 +7,8 @@ Two halves never meet
 A common frame
     Started apart, the halves come out turned and shifted against each other. After each iteration the map of half 2 is
     aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and, for
-    the band of the last iterations, the resolution to which the halves agree are all that passes between them. As the
-    transformation is the best of many, halves that hold nothing in common still correlate a little (about 0.2) in the
-    low shells that it is found with, 1 to 7.
+    the band of the last iterations, the resolution to which the halves agree are all that passes between them. What the
+    fit itself adds to their correlation is measured and taken off (`gumnet.averaging.frame`).
 The reference
     Summed spectra with their summed weights: what no particle observed is not compared, and what many observed counts
     more (see `gumnet.alignment.score`).
@@ -19,25 +18,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.to_reference import AlignConfig, align
 from gumnet.averaging.accumulate import Accumulator, accumulate
-from gumnet.averaging.fsc import fsc, noise_to_signal, resolution_angstrom
+from gumnet.averaging.frame import agreement, as_particle, fit_frame, unrelated_maps
+from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.mask import low_pass
-from gumnet.devices import resolve_device
+from gumnet.devices import resolve_device, seeded
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
-from gumnet.geometry.fourier import to_real
+from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
-from gumnet.types import Volume, Volumes, Weights
+from gumnet.types import Volume, Volumes
 
 if TYPE_CHECKING:
     from gumnet.model.gumnet import GumNet
@@ -156,6 +155,7 @@ class Average:
     map: Volume
     half_maps: Volumes
     fsc: Tensor
+    fsc_unmasked: Tensor
     resolution_angstrom: float
     particles: Particles
     history: tuple[Iteration, ...]
@@ -188,6 +188,8 @@ def average(
                 f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
                 cure="crop, pad or resample it to the box and voxel size of the particles",
             )
+    if config.method == "gumnet" and isinstance(config.model, str | Path):
+        config = replace(config, model=load_model(config.model))  # once, and not for each half and iteration
     particles = assign_half_sets(particles, config.seed)
     rows = [rows_of_half(particles, half) for half in (1, 2)]
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
@@ -197,7 +199,8 @@ def average(
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
     sums = [_accumulate(half, config, device, f"First average, half {i + 1}") for i, half in enumerate(halves)]
     history: list[Iteration] = []
-    reached = math.inf
+    reached, unrelated = math.inf, None
+    generator, near = seeded(config.seed), config.initial is not None
     for number in range(1, config.iterations + 1):
         band_angstrom = voxel * box / _band(number, config, box, voxel, reached)
         initial = config.initial if number == 1 else None
@@ -206,21 +209,24 @@ def average(
             halves[i] = _align(halves[i], sums[i], initial, config, band_angstrom)
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
         sums = [_accumulate(half, config, device, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
-        halves[1] = halves[1].with_poses(halves[1].poses.compose(_frame(sums, config, device)))
+        halves[1] = halves[1].with_poses(halves[1].poses.compose(fit_frame(sums[0], sums[1], near=near)))
         sums[1] = _accumulate(halves[1], config, device, "Half 2 in the frame of half 1")
         half_maps = torch.stack([s.result() for s in sums])
-        reached = resolution_angstrom(fsc(half_maps[0], half_maps[1], mask=config.mask), voxel, box)
+        unrelated = unrelated_maps(sums[0], sums[1], near=near, generator=generator)
+        reached = resolution_angstrom(agreement(half_maps, unrelated), voxel, box)
         scores = torch.cat([half.poses.scores for half in halves])
         degrees, voxels = changes.mean(dim=1).tolist()
         history.append(Iteration(number, band_angstrom, float(scores.nanmean()), reached, degrees, voxels))
         if on_iteration is not None:
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
     half_maps = torch.stack([s.result() for s in sums])
-    curve = fsc(half_maps[0], half_maps[1], mask=config.mask)
+    unmasked = agreement(half_maps, unrelated)
+    curve = unmasked if config.mask is None else agreement(half_maps, unrelated, config.mask)
     return Average(
-        map=sums[0].merge(sums[1]).result(noise_to_signal(curve)),
+        map=sums[0].merge(sums[1]).result(noise_to_signal(unmasked)),
         half_maps=half_maps,
         fsc=curve,
+        fsc_unmasked=unmasked,
         resolution_angstrom=resolution_angstrom(curve, voxel, box),
         particles=_together(particles, rows, halves),
         history=tuple(history),
@@ -247,7 +253,7 @@ def _align(
 ) -> Particles:
     """Return a half with its poses on its own average, or on the initial map."""
     if initial is None:
-        reference, weights = _as_particle(sums)
+        reference, weights = as_particle(sums)
     else:
         reference, weights = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom), None
     settings = AlignConfig(
@@ -264,22 +270,6 @@ def _align(
 
 def _accumulate(half: Particles, config: AverageConfig, device: torch.device, description: str) -> Accumulator:
     return accumulate(half, device=device, batch_size=config.batch_size, description=description)
-
-
-def _as_particle(sums: Accumulator) -> tuple[Volume, Weights]:
-    """Return sums as one more particle, ``weights * signal + noise``: its volume and its weights."""
-    count = max(1, sums.count)
-    return to_real(sums.spectrum / count, sums.box).float(), (sums.weights / count).float()
-
-
-def _frame(sums: list[Accumulator], config: AverageConfig, device: torch.device) -> Poses:
-    """Return the pose (1) of half 2's map on half 1's; near the identity where an initial map gave both a frame."""
-    (first, first_weights), (second, second_weights) = (_as_particle(s) for s in sums)
-    prior = None if config.initial is None else Poses.identity(1)
-    # The finer shells, where the resolution is read off, take no part: nothing there is fitted to both halves.
-    aligner = make_aligner("exhaustive", AlignerOptions(max_frequency=RISEN_SHELLS / sums[0].box), device)
-    found = aligner.align(first[None], second[None], first_weights[None], second_weights[None], prior)
-    return found.to("cpu", torch.float64)
 
 
 def _changes(before: Poses, after: Poses) -> Tensor:

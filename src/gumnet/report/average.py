@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, fsc, resolution_angstrom
+from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, resolution_angstrom
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
 from gumnet.io.star import write_star
@@ -102,8 +102,8 @@ def half_map_curves(average: Average) -> tuple[dict[str, Tensor], dict[str, floa
     A mask can correlate two maps by itself, most where the signal is weak; the curve without shows how much.
     """
     size, box = average.particles.voxel_size_angstrom, average.particles.box
-    whole = fsc(average.half_maps[0], average.half_maps[1])
-    if torch.allclose(whole.cpu(), average.fsc.cpu()):
+    whole = average.fsc_unmasked
+    if torch.equal(whole, average.fsc):
         return {"half maps": average.fsc}, {"half maps": average.resolution_angstrom}
     curves = {"half maps in mask": average.fsc, "half maps, no mask": whole}
     reached = (average.resolution_angstrom, resolution_angstrom(whole, size, box))
@@ -117,7 +117,8 @@ def half_map_words(average: Average) -> str:
         return "The half maps do not agree at any resolution: the poses are not right, or there are too few particles."
     size = average.particles.voxel_size_angstrom
     alone = (
-        "They were aligned and averaged apart from each other, so noise that fits itself does not count."
+        "They were aligned and averaged apart from each other, so noise that fits itself does not count; what putting "
+        "one half on the other adds is taken off."
         if average.history
         else "They are as independent as the poses of the table are."
     )
