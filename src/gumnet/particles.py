@@ -121,7 +121,7 @@ class MemorySource(InMemory):
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Return the tensors at ``indices`` as float32."""
-        return self.tensors[list(indices)].to(torch.float32)
+        return self.tensors[list(indices)].to("cpu", torch.float32)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class SharedWeights(InMemory):
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Return the shared weights once for each of ``indices``, without copying."""
-        return self.weights.to(torch.float32).expand(len(indices), *self.weights.shape)
+        return self.weights.to("cpu", torch.float32).expand(len(indices), *self.weights.shape)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gumnet.averaging.mask import low_pass, soft_edge, soft_mask_from_map, soft_sphere
+from gumnet.averaging.mask import low_pass, soft_edge, soft_sphere
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import to_fourier
 
@@ -47,17 +47,6 @@ def test_low_pass_keeps_the_band(generator: torch.Generator) -> None:
     assert float(after[0, 0, k > 0.24].abs().max()) < 1e-3
 
 
-def test_mask_from_a_map_covers_it_and_no_more() -> None:
-    ball = soft_sphere(32, 6, 2).roll((2, -3, 1), dims=(0, 1, 2))
-    mask = soft_mask_from_map(ball, dilation=2, edge=3)
-    assert float(mask[ball > 0.5].min()) == 1
-    far = soft_sphere(32, 14, 0).roll((2, -3, 1), dims=(0, 1, 2)) == 0
-    assert float(mask[far].max()) == 0
-    assert bool(((mask > 0.01) & (mask < 0.99)).any())
-
-
 def test_empty_masks_are_refused() -> None:
     with pytest.raises(InputError, match="empty"):
         soft_sphere(16, 0)
-    with pytest.raises(InputError, match="lower the threshold"):
-        soft_mask_from_map(soft_sphere(16, 3, 2), threshold=5)

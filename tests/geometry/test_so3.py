@@ -63,16 +63,6 @@ def test_rotation_vectors_are_scipys_and_differentiable_at_zero():
     assert torch.allclose(vector.grad[1], torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
 
 
-def test_local_rotations_start_with_the_identity_and_stay_within_the_radius():
-    local = so3.local_rotations(10.0, 5.0)
-    eye = torch.eye(3, dtype=torch.float64)
-    distance = so3.angular_distance_degrees(local, eye)
-    assert torch.equal(local[0], eye)
-    assert distance.max() <= 10.0 + 1e-6
-    # Points of a cubic lattice within two steps of its origin: 1 + 6 + 12 + 8 + 6.
-    assert len(local) == 33
-
-
 def test_mean_rotation_undoes_a_common_rotation_of_scattered_ones(generator):
     truth = so3.random_rotations(1, generator=generator)[0]
     scatter = so3.rotation_from_vector(0.05 * torch.randn(500, 3, dtype=torch.float64, generator=generator))

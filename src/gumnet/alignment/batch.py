@@ -6,6 +6,7 @@ import torch
 
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.exhaustive import CANDIDATES
+from gumnet.alignment.refine import FULL_BAND_CANDIDATES
 from gumnet.errors import InputError
 
 _BUDGET_BYTES = {"cpu": 400_000_000, "cuda": 4_000_000_000}
@@ -29,9 +30,9 @@ def batch_size_for(
             raise InputError(f"a batch_size of {wanted} is not possible", cure="give 1 or more, or None")
         return wanted
     shells = options.max_shell(box)
-    # Half a ball of coefficients for two candidates, and the low band for all, each with six derivatives: complex,
+    # Half a ball of coefficients for the last candidates, and the low band for all, each with six derivatives: complex,
     # and about four copies on the way to the normal equations.
-    coefficients = 2 * (2 / 3 * torch.pi * shells**3) + CANDIDATES * 1000
+    coefficients = FULL_BAND_CANDIDATES * (2 / 3 * torch.pi * shells**3) + CANDIDATES * 1000
     each = coefficients * 6 * 8 * 4
     if not shared_reference:
         # Eight real channels on a grid twice as fine, and one more copy while they are made.

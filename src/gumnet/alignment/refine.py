@@ -23,6 +23,8 @@ from gumnet.types import Rotations, Vectors
 
 _START_DAMPING = 1e-2
 _MAX_STEP_DEGREES = 8.0
+FULL_BAND_CANDIDATES = 3
+"""How many of the candidates that were refined in the low band go on to the whole band."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,20 @@ def refine(
 
 
 def refine_in_two_bands(
-    comparison: Comparison, start: Candidates, *, coarse_shells: int, shells: int, max_shift: float, keep: int = 3
+    comparison: Comparison, start: Candidates, *, coarse_shells: int, shells: int, max_shift: float
 ) -> Candidates:
     """Return the best pose of each particle, (n, 1), refined in a low band and then, for the best few, in the whole.
 
     The peak of a low band is wide enough to be climbed from the spacing of a coarse grid; that of the whole band is
     sharp enough to end on.
 
-    Parameters
-    ----------
-    keep
-        How many of the candidates go on to the whole band.
     """
     first = refine(comparison, start, shells=min(coarse_shells, shells), max_shift=max_shift, iterations=6)
     if shells <= coarse_shells:
         return first.best(1)
-    return refine(comparison, first.best(keep), shells=shells, max_shift=max_shift, iterations=8).best(1)
+    return refine(comparison, first.best(FULL_BAND_CANDIDATES), shells=shells, max_shift=max_shift, iterations=8).best(
+        1
+    )
 
 
 def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shifts: Vectors) -> _Linear:

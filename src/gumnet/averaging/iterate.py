@@ -221,7 +221,7 @@ def average(
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
     half_maps = torch.stack([s.result() for s in sums])
     unmasked = agreement(half_maps, unrelated)
-    curve = unmasked if config.mask is None else agreement(half_maps, unrelated, config.mask)
+    curve = unmasked if config.mask is None else agreement(half_maps, unrelated, config.mask.to(half_maps))
     return Average(
         map=sums[0].merge(sums[1]).result(noise_to_signal(unmasked)),
         half_maps=half_maps,

@@ -56,28 +56,3 @@ def low_pass(volumes: Tensor, frequency: float, edge: float = 0.02) -> Tensor:
     box = volumes.shape[-1]
     radius = torch.linalg.vector_norm(frequencies(box, device=volumes.device, dtype=volumes.dtype), dim=-1)
     return to_real(to_fourier(volumes) * soft_edge(radius - frequency, max(edge, 1 / box)), box)
-
-
-def soft_mask_from_map(
-    volume: Volume, *, threshold: float | None = None, dilation: float = 2.0, edge: float = 3.0
-) -> Volume:
-    """Return a mask (N, N, N) around a map's density: where it is above a threshold, widened, with a soft edge.
-
-    Parameters
-    ----------
-    volume
-        Shape (N, N, N), density positive.
-    threshold
-        Density that counts as particle; a quarter of the maximum of the map, low-passed to 0.1 cycles per voxel,
-        unless given. The threshold applies to the low-passed map.
-    dilation, edge
-        By how much the mask widens before its edge begins, and the width of that, in voxels.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    smooth = low_pass(volume.double(), 0.1)
-    inside = smooth > (0.25 * float(smooth.max()) if threshold is None else threshold)
-    if not bool(inside.any()):
-        raise InputError("no density is above the threshold of the mask", cure="lower the threshold")
-    distance = torch.from_numpy(distance_transform_edt(~inside.cpu().numpy()))
-    return soft_edge(distance - dilation, edge).to(volume)

@@ -74,6 +74,7 @@ def train(
     if init is not None and preset is not None:
         raise InputError("--init brings its architecture along", cure="leave --preset out")
     common.start()
+    from gumnet.model.gumnet import PRESETS
     from gumnet.model.weights import load_model
     from gumnet.training.checkpoint import MODEL
     from gumnet.training.loop import train as run
@@ -89,6 +90,10 @@ def train(
     }
     settings = run_config(config, {name: value for name, value in given.items() if value is not None})
     model = None if init is None else load_model(init)
+    if model is not None and settings.network != PRESETS["small"]:
+        raise InputError(
+            "--init brings its architecture along", cure="leave preset and [network] out of the file", path=config
+        )
     data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
     run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite)
     say(f"the best weights are in {out / MODEL}; to use them:")

@@ -49,20 +49,6 @@ def rotation_from_vector(vectors: Vectors) -> Rotations:
     return matrices
 
 
-def local_rotations(radius_degrees: float, spacing_degrees: float, dtype: torch.dtype = torch.float64) -> Rotations:
-    """Return rotations (n, 3, 3) within ``radius_degrees`` of the identity, on a cubic grid of rotation vectors.
-
-    The identity is the first of them.
-    """
-    steps = math.floor(radius_degrees / spacing_degrees + 1e-9)
-    axis = torch.arange(-steps, steps + 1, dtype=torch.float64) * spacing_degrees
-    vectors = torch.cartesian_prod(axis, axis, axis)
-    length = vectors.norm(dim=-1)
-    order = torch.argsort(length, stable=True)
-    order = order[length[order] <= radius_degrees + 1e-9]
-    return rotation_from_vector(torch.deg2rad(vectors[order])).to(dtype)
-
-
 def angular_distance_degrees(first: Rotations, second: Rotations) -> torch.Tensor:
     """Return the angle (...) of the rotation between two sets of rotations (..., 3, 3), in degrees.
 

@@ -79,6 +79,8 @@ def write_particles(
 
 def check_tables_free(path: Path, particles: Particles, *, overwrite: bool = False) -> None:
     """Raise `InputError` if the table, or the optimisation set that goes with tilt stacks, may not be written."""
+    if path.suffix.lower() != ".star":
+        raise InputError("the name of a particle table ends in .star", cure=f"write {path.stem}.star", path=path)
     check_free(path, overwrite=overwrite)
     if _column(particles.optics, TOMOGRAMS_FILE) is not None:
         check_free(_set_path(path), overwrite=overwrite)

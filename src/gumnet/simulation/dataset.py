@@ -126,6 +126,7 @@ def simulate(
         if len(shapes) != 1:
             raise InputError(f"structures of shapes {sorted(shapes)}", cure="give at least one, all of one box")
         structures = torch.stack(list(structures))
+    structures = structures.detach().to("cpu", torch.float32)
     _check(structures, config.box)
     generator = seeded(config.seed)
     chosen = torch.randperm(count, generator=generator) % len(structures)
