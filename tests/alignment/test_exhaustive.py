@@ -139,5 +139,5 @@ def test_poses_come_out_orthogonal_in_float64() -> None:
 
 
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="use one of: exhaustive, gumnet"):
+    with pytest.raises(InputError, match="use one of: exhaustive, fa, gumnet, ht"):
         make_aligner("magic", AlignerOptions(), CPU)

@@ -90,7 +90,7 @@ FLAT[1] = 2.0
         ({"weights_b": torch.ones(3, 16, 16, 9)}, "weights_b has shape"),
         ({"weights_b": -torch.ones(16, 16, 9)}, "weights_b holds negative"),
         ({"weights_b": torch.zeros(16, 16, 9)}, "0 everywhere"),
-        ({"method": "magic"}, "unknown method 'magic'.*exhaustive, gumnet"),
+        ({"method": "magic"}, "unknown method 'magic'.*exhaustive, fa, gumnet, ht"),
         ({"method": "gumnet"}, "gumnet train"),
         ({"max_shift": -1.0}, "max_shift"),
         ({"max_shift": float("nan")}, "max_shift"),

@@ -92,11 +92,14 @@ METHODS: dict[str, Callable[[AlignerOptions, torch.device], Aligner]] = {}
 
 def _fill() -> None:
     # In a function: the methods import this module for the protocol's types.
+    from gumnet.alignment.baselines import BaselineAligner
     from gumnet.alignment.exhaustive import ExhaustiveAligner
     from gumnet.alignment.learned import LearnedAligner
 
     METHODS.setdefault("exhaustive", ExhaustiveAligner.make)
     METHODS.setdefault("gumnet", LearnedAligner.make)
+    METHODS.setdefault("ht", BaselineAligner.ht)
+    METHODS.setdefault("fa", BaselineAligner.fa)
 
 
 def make_aligner(method: str, options: AlignerOptions, device: torch.device) -> Aligner:

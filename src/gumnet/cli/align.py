@@ -35,7 +35,7 @@ def align(
     out: Path,
     reference: Path | None = None,
     pairs: Path | None = None,
-    method: Literal["exhaustive", "gumnet"] = "exhaustive",
+    method: Literal["exhaustive", "gumnet", "ht", "fa"] = "exhaustive",
     model: Path | None = None,
     no_refine: Flag = False,
     symmetry: str = "C1",
@@ -67,7 +67,8 @@ def align(
     pairs
         CSV with columns a and b: rows of the table, from 1. b is aligned to a.
     method
-        Search over all rotations and shifts, or a trained Gum-Net.
+        Search over all rotations and shifts, a trained Gum-Net, or a classical
+        baseline: H-T align or F&A align.
     model
         Weights of a trained Gum-Net, for --method gumnet.
     no_refine

@@ -34,7 +34,7 @@ def average(
     initial: Path | None = None,
     mask: Path | None = None,
     symmetry: str = "C1",
-    method: Literal["exhaustive", "gumnet"] = "exhaustive",
+    method: Literal["exhaustive", "gumnet", "ht", "fa"] = "exhaustive",
     model: Path | None = None,
     no_refine: Flag = False,
     max_shift: float | None = None,
@@ -72,7 +72,8 @@ def average(
     symmetry
         Symmetry of the structure; C1 so far.
     method
-        Search over all rotations and shifts, or a trained Gum-Net.
+        Search over all rotations and shifts, a trained Gum-Net, or a classical
+        baseline: H-T align or F&A align.
     model
         Weights of a trained Gum-Net, for --method gumnet.
     no_refine
