@@ -10,6 +10,7 @@ from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.baselines import BaselineAligner
 from gumnet.alignment.fa import hartley
 from gumnet.alignment.ht import constrained_correlation, magnitude_moments
+from gumnet.alignment.pairs import align_pairs
 from gumnet.alignment.rotational_matching import Peaks, correlate_rotations
 from gumnet.alignment.shells import BANDWIDTH, Masked, Shells, harmonics
 from gumnet.alignment.translational_matching import best_shifts
@@ -296,7 +297,6 @@ def test_phantoms_are_aligned(method: str, snr: float, wedge: WedgeSide, bound: 
 
 @pytest.mark.parametrize(("method", "pairs"), [("ht", 24), ("fa", 8)])
 def test_noise_is_at_chance_whatever_the_wedges(method: str, pairs: int, generator: torch.Generator) -> None:
-    # Two wedges of equal place match best at no turn: unless the score is bound to the shared region, they decide.
     wedge = missing_wedge(32, 60.0)[None]
     noise = [
         to_real(to_fourier(torch.randn(pairs, 32, 32, 32, generator=generator)) * wedge, 32).float() for _ in range(2)
@@ -305,6 +305,11 @@ def test_noise_is_at_chance_whatever_the_wedges(method: str, pairs: int, generat
     # Frobenius distance of uniform random rotations: mean 2.40, standard deviation 0.49.
     distance = torch.linalg.matrix_norm(found.rotations - torch.eye(3, dtype=torch.float64))
     assert abs(distance.mean() - 2.40) < 3 * 0.49 / math.sqrt(pairs)
+    # Where the score is not bound to the shared region, the wedges are laid upon each other: the angle to the nearest
+    # of the four turns that do it is then 0. Uniform random rotations: mean 75, standard deviation 21.
+    wedge_on_wedge = torch.diag_embed(torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double())
+    angle = angular_distance_degrees(found.rotations[:, None], wedge_on_wedge).amin(dim=1)
+    assert angle.mean() > 75 - 3 * 21 / math.sqrt(pairs)
 
 
 def test_a_whole_shift_of_the_particle_moves_the_pose_alone(generator: torch.Generator) -> None:
@@ -315,3 +320,12 @@ def test_a_whole_shift_of_the_particle_moves_the_pose_alone(generator: torch.Gen
     still, moved = aligner.align(a, b, None, wedge), aligner.align(a, shift_volumes(b, move), None, wedge)
     assert angular_distance_degrees(still.rotations, moved.rotations).max() < 6
     assert (moved.shifts - still.shifts - move).abs().max() <= 1
+
+
+@pytest.mark.parametrize("method", ["ht", "fa"])
+def test_the_methods_are_called_by_name(method: str, generator: torch.Generator) -> None:
+    a, b, wedge, _, _ = clean_pairs(1, 24, generator, wedge_a=False)
+    named = align_pairs(a, b, weights_b=wedge, method=method, refine=False)
+    direct = ALIGNERS[method](AlignerOptions(refine=False), CPU).align(a, b, None, wedge)
+    torch.testing.assert_close(named.rotations, direct.rotations)
+    assert 0.5 < named.scores.item() <= 1

@@ -31,7 +31,7 @@ SEEDS = 5
 SEPARATION_DEGREES = 20.0
 """Least angle between two of them: neighbours would meet on one pose."""
 ITERATIONS = 10
-"""Most turns of rotation and shift; three or four are the rule."""
+"""Most turns of rotation and shift; three to five are the rule."""
 _LEAST_SHARE = 1e-3
 """Least share of its mean power that a volume must have within the shared region, against division by nothing."""
 
