@@ -47,7 +47,7 @@ def align_pairs(
         Fourier weights in rfftn layout, 0 or more: (N, N, N // 2 + 1) for all or (n, N, N, N // 2 + 1); None where
         everything was observed. For a missing wedge see `gumnet.geometry.wedge.missing_wedge`.
     method
-        "exhaustive", or "gumnet", which needs a ``model``.
+        "exhaustive"; "gumnet", which needs a ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
     model
         Network, or path of its weights.
     refine

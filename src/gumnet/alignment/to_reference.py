@@ -26,7 +26,7 @@ class AlignConfig:
     Parameters
     ----------
     method
-        "exhaustive", or "gumnet", which needs a model.
+        "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
         Whether to refine the poses continuously.
     local

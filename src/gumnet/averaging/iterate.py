@@ -57,7 +57,7 @@ class AverageConfig:
     iterations
         How often to align and average; 0 averages at the particles' own poses, which the others ignore.
     method
-        "exhaustive", or "gumnet", which needs a model.
+        "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
         Whether to refine poses continuously.
     symmetry
