@@ -160,10 +160,27 @@ def test_skip_bad_lists_what_it_leaves_out(particles: Path, tmp_path: Path, caps
     assert "NaN" in error_line(capsys)
     assert not out.exists()
     assert main(["align", str(folder), "--reference", reference, "--out", str(out), "--skip-bad"]) == 0
+    list_path = tmp_path / "aligned_bad_particles.txt"
+    assert f"left out 1 of 3 particles that cannot be read; they are listed in {list_path}\n" in capsys.readouterr().err
     assert len(read_particles(out)) == 2
-    listed = (tmp_path / "aligned_bad_particles.txt").read_text().splitlines()
+    listed = list_path.read_text().splitlines()
     assert len(listed) == 2
     assert listed[1].startswith("2\t")
+    assert "NaN" in listed[1]
+    assert "--skip-bad" not in listed[1], "advice that has been followed"
+    arguments = ["--iterations", "0", "--skip-bad"]
+    assert main(["average", str(folder), "--out", str(tmp_path / "average"), *arguments]) == 0
+    assert f"listed in {tmp_path / 'average' / 'bad_particles.txt'}\n" in capsys.readouterr().err
+    assert (tmp_path / "average" / "bad_particles.txt").is_file()
+
+
+def test_skip_bad_says_nothing_where_none_is_bad(
+    particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--iterations", "0", "--skip-bad"]
+    assert main(["average", str(particles), "--out", str(tmp_path / "average"), *arguments]) == 0
+    assert "left out" not in capsys.readouterr().err
+    assert not (tmp_path / "average" / "bad_particles.txt").exists()
 
 
 def test_outputs_are_refused_before_the_work_and_not_after(

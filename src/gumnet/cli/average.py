@@ -93,7 +93,7 @@ def average(
 
     with whole_folder(out, overwrite=output.overwrite) as folder:
         start = time.perf_counter()
-        data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True)
+        data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
         config = AverageConfig(
             iterations=iterations,
             method=method,

@@ -118,8 +118,10 @@ class Reading:
     voxel_size: float | None = None
     skip_bad: Flag = False
 
-    def particles(self, path: Path, bad_list: Path, *, overwrite: bool) -> Particles:
+    def particles(self, path: Path, bad_list: Path, *, overwrite: bool, list_ends_in: Path | None = None) -> Particles:
         """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.
+
+        How many were left out is said on standard error, where it stays visible when the result is piped on.
 
         Parameters
         ----------
@@ -127,11 +129,22 @@ class Reading:
             Particle table, or folder that ``gumnet simulate`` wrote.
         bad_list
             File that lists the particles left out.
+        list_ends_in
+            Folder that this file is moved to at the end, if it is written elsewhere first.
         """
         from gumnet.io.read import drop_unreadable, read_particles
 
         particles = read_particles(path, voxel_size_angstrom=self.voxel_size)
-        return drop_unreadable(particles, bad_list, overwrite=overwrite) if self.skip_bad else particles
+        if not self.skip_bad:
+            return particles
+        kept = drop_unreadable(particles, bad_list, overwrite=overwrite)
+        if len(kept) < len(particles):
+            listed = bad_list if list_ends_in is None else list_ends_in / bad_list.name
+            sys.stderr.write(
+                f"left out {len(particles) - len(kept)} of {len(particles)} particles that cannot be read; "
+                f"they are listed in {listed}\n"
+            )
+        return kept
 
 
 COMMON, OUTPUT, READING = Common(), Output(), Reading()

@@ -62,13 +62,21 @@ def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: b
             particles.read_weights([i])
             good.append(i)
         except InputError as error:
-            bad.append((i + 1, particles.names[i], str(error)))
+            bad.append((i + 1, particles.names[i], _reason(error)))
     if not bad:
         return particles
     if not good:
-        raise InputError(f"none of {len(particles)} particles can be read; the first: {bad[0][2]}")
+        raise InputError(
+            f"none of {len(particles)} particles can be read; the first: {bad[0][2]}",
+            cure="check the folder of the images",
+        )
     with write_whole(list_path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(("particle", "name", "reason"))
         writer.writerows(bad)
     return particles.select(good)
+
+
+def _reason(error: InputError) -> str:
+    """Return what is wrong and where, in one line, without the advice: to leave the particle out has been followed."""
+    return str(InputError(error.problem, path=error.path))
