@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -103,3 +104,17 @@ def test_bad_device_or_threads_are_input_errors(
 ) -> None:
     assert main(["fsc", str(tmp_path / "a.mrc"), str(tmp_path / "b.mrc"), option, value]) == 2
     assert value in error_line(capsys)
+
+
+@pytest.mark.parametrize("arguments", [["info", "a.star"], ["align", "--help"]])
+def test_ends_quietly_when_nobody_reads_on(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.star").write_text("data_\n\nloop_\n_rlnImageName\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n1.mrc 0 0 0\n")
+    code = f"import sys; from gumnet.cli.main import main; sys.exit(main({arguments}))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)

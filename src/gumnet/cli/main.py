@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -41,6 +42,13 @@ def complain(message: object) -> None:
     sys.stderr.write(f"gumnet: error: {' '.join(str(message).split())}\n")
 
 
+def _reader_left() -> int:
+    """End quietly: what read standard output, as head does, has had enough of it."""
+    # What is still in the buffer goes nowhere, or the interpreter would complain about it as it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0 done, 1 it failed, 2 the call or the input is wrong.
 
@@ -61,9 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbose = common is not None and common.verbose
     try:
         command(*bound.args, **bound.kwargs)
+        sys.stdout.flush()  # here, and not when the interpreter ends, which could only complain
     except InputError as error:
         complain(error)
         return WRONG_INPUT
+    except BrokenPipeError:
+        return _reader_left()
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
