@@ -108,7 +108,8 @@ def test_bad_device_or_threads_are_input_errors(
 
 @pytest.mark.parametrize("arguments", [["info", "a.star"], ["align", "--help"]])
 def test_ends_quietly_when_nobody_reads_on(arguments: list[str], tmp_path: Path) -> None:
-    (tmp_path / "a.star").write_text("data_\n\nloop_\n_rlnImageName\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n1.mrc 0 0 0\n")
+    columns = ("rlnImageName", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+    (tmp_path / "a.star").write_text("data_\n\nloop_\n" + "".join(f"_{name}\n" for name in columns) + "1.mrc 0 0 0\n")
     code = f"import sys; from gumnet.cli.main import main; sys.exit(main({arguments}))"
     reading, writing = os.pipe()
     os.close(reading)

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gumnet.io.relion_table import RelionTable
+    from gumnet.particles import Particles
 
 _FINE, _OBSERVED_SHARE = 0.25, 0.01
 """The tilt range is read off beyond this frequency (cycles per voxel), from weights above this share of the highest."""
+
+_LOOKED_AT = 100
+"""Particles whose weights are tried, to read the tilt range off."""
 
 
 def info(
@@ -26,7 +30,7 @@ def info(
     voxel_size: float | None = None,
     common: Common = COMMON,
 ) -> None:
-    """Say what a particle table, a folder of particles, a map or a model holds.
+    """Say what a particle table, a folder of particles, a map or a model holds, and whether all images are there.
 
     Example
         gumnet info particles.star
@@ -98,11 +102,12 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
         # A table says something even where its images are not at hand.
         poses, _, _ = relion_poses(path, voxel_size_angstrom=voxel_size)
         return {**facts, **_angles(relion_from_matrix(poses.rotations)), "images": f"not read: {error}"}
-    weights = particles.read_weights([0])
+    weights = _first_weights(particles)
     low, high = (math.nan, math.nan) if weights is None else wedge_angles_degrees(_observed(weights[0]))
     shifts = (particles.poses.shifts * particles.voxel_size_angstrom).norm(dim=-1)
     return {
         **facts,
+        **_images(particles, table),
         "box": particles.box,
         "voxel_size_angstrom": particles.voxel_size_angstrom,
         "tilt_range_degrees": None if math.isnan(low) else [round(low, 1), round(high, 1)],
@@ -111,6 +116,33 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
         "half_sets": _counts(particles.half_sets),
         "classes": _counts(particles.classes),
     }
+
+
+def _images(particles: Particles, table: RelionTable) -> dict[str, str]:
+    """Return whether the images that the table names are there, by kind."""
+    from gumnet.cli.info_images import Kind, images_in_words
+    from gumnet.io.relion import CTF_IMAGE, IMAGE
+    from gumnet.io.relion_optics import are_tilt_stacks
+
+    assert particles.table is not None
+    stacks = are_tilt_stacks(table)
+    kind: Kind = "tilt stacks" if stacks else "volumes"
+    words = {"images": images_in_words(particles.table[IMAGE], table.particles[IMAGE], kind, particles.box)}
+    if CTF_IMAGE in table.particles.columns and not stacks:
+        words["ctf_images"] = images_in_words(
+            particles.table[CTF_IMAGE], table.particles[CTF_IMAGE], "weights", particles.box
+        )
+    return words
+
+
+def _first_weights(particles: Particles) -> Tensor | None:
+    """Return the weights (1, N, N, N // 2 + 1) of the first particle that has some which can be read, or None."""
+    for row in range(min(_LOOKED_AT, len(particles))):
+        try:
+            return particles.read_weights([row])
+        except InputError:
+            continue  # a file that is missing is said with the images
+    return None
 
 
 def _observed(weights: Tensor) -> Tensor:
