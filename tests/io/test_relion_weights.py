@@ -49,22 +49,47 @@ def test_data_not_multiplied_by_the_ctf_are_multiplied(tmp_path: Path, layout: s
     torch.testing.assert_close(spectrum, half**2 * to_fourier(signal), atol=2e-4, rtol=1e-4)
 
 
-def test_premultiplied_data_come_through_as_they_are(tmp_path: Path, generator: torch.Generator) -> None:
+def _premultiplied(tmp_path: Path, name: str, flag: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return volume and weights of one particle, of which ``name`` is the rlnCtfImage."""
+    (tmp_path / "p.star").write_text(HEAD.format(flag) + TABLE.format(name))
+    particles = relion_particles(tmp_path / "p.star")
+    weights = particles.read_weights([0])
+    assert weights is not None
+    return particles.read_volumes([0])[0], weights[0]
+
+
+def test_sums_of_relion_4_come_through_as_they_are(tmp_path: Path, generator: torch.Generator) -> None:
     box = 8
     sums = _even(box, generator)[..., : box // 2 + 1]
     volume = torch.randn(box, box, box, generator=generator)
     write_map(tmp_path / "v.mrc", volume, 4.0)
-    multiplicity = torch.full_like(sums, 37.0)
-    write_map(tmp_path / "half.mrc", sums, 4.0)
-    write_map(tmp_path / "both.mrc", torch.cat([sums, multiplicity]), 4.0)
+    write_map(tmp_path / "both.mrc", torch.cat([sums, torch.full_like(sums, 37.0)]), 4.0)
     # RELION 4's file of two parts holds sums whatever the optics say.
-    for name, flag in [("half.mrc", 1), ("both.mrc", 1), ("both.mrc", 0)]:
-        (tmp_path / "p.star").write_text(HEAD.format(flag) + TABLE.format(name))
-        particles = relion_particles(tmp_path / "p.star")
-        weights = particles.read_weights([0])
-        assert weights is not None
-        assert torch.equal(weights[0], sums)
-        assert torch.equal(particles.read_volumes([0])[0], volume)
+    for flag in (0, 1):
+        read, weights = _premultiplied(tmp_path, "both.mrc", flag)
+        assert torch.equal(weights, sums)
+        assert torch.equal(read, volume)
+
+
+def test_ctf_of_premultiplied_data_is_squared_as_by_relion_3_1(tmp_path: Path, generator: torch.Generator) -> None:
+    """The data are multiplied already and stay; the file is a CTF, which may be negative, and its square the weights.
+
+    The data C * (C * S) have the weights C^2, which the spectrum shows.
+    """
+    box = 8
+    full = _even(box, generator, signed=True)
+    half = full[..., : box // 2 + 1]
+    assert half.min() < 0 < half.max()
+    signal = torch.randn(box, box, box, generator=generator)
+    volume = torch.fft.ifftn(torch.fft.fftn(signal) * full**2).real
+    write_map(tmp_path / "v.mrc", volume, 4.0)
+    write_map(tmp_path / "half.mrc", half, 4.0)
+    write_map(tmp_path / "full.mrc", torch.fft.fftshift(full), 4.0)
+    for name in ("half.mrc", "full.mrc"):
+        read, weights = _premultiplied(tmp_path, name, 1)
+        assert torch.equal(read, volume)
+        assert torch.equal(weights, half.square())
+        torch.testing.assert_close(to_fourier(read), weights * to_fourier(signal), atol=2e-4, rtol=1e-4)
 
 
 def test_a_binary_wedge_stays_what_it_is(tmp_path: Path, generator: torch.Generator) -> None:
@@ -89,7 +114,7 @@ def test_stacks_of_half_volumes(tmp_path: Path, generator: torch.Generator) -> N
     weights = torch.rand(3, 8, 8, 5, generator=generator)
     write_volume_stack(tmp_path / "w.mrcs", weights, 4.0)
     source = CtfSource(tuple((tmp_path / "w.mrcs", i) for i in range(3)), 8, (True,) * 3)
-    assert torch.equal(source.read([2, 1]), weights[[2, 1]])
+    assert torch.equal(source.read([2, 1]), weights[[2, 1]].square())
 
 
 def test_wrong_weights_are_refused(tmp_path: Path, generator: torch.Generator) -> None:
@@ -103,7 +128,7 @@ def test_wrong_weights_are_refused(tmp_path: Path, generator: torch.Generator) -
         ),
         "zero.mrc": (torch.zeros(box, box, box), "zero everywhere"),
         "nan.mrc": (with_nan, "NaN"),
-        "negative.mrc": (torch.rand(box, box, 5, generator=generator) - 0.5, "is negative"),
+        "negative.mrc": (torch.rand(2 * box, box, 5, generator=generator) - 0.5, "is negative"),
     }
     for name, (values, message) in cases.items():
         write_map(tmp_path / name, values, 4.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,7 +137,7 @@ def test_particles_in_memory_get_files(tmp_path: Path, generator: torch.Generato
         assert torch.equal(back.read_volumes([0, 1]), volumes[[2, 0]])
         read = back.read_weights([0, 1])
         assert read is not None
-        assert torch.equal(read, weights.expand(3, 8, 8, 5)[[2, 0]])
+        torch.testing.assert_close(read, weights.expand(3, 8, 8, 5)[[2, 0]], atol=0, rtol=5e-7)
         _assert_same(back.poses, poses[[2, 0]])
         assert back.voxel_size_angstrom == 3.0
         assert back.names == ("particle_3", "particle_1")
@@ -144,6 +145,33 @@ def test_particles_in_memory_get_files(tmp_path: Path, generator: torch.Generato
         assert {p.name for p in folder.iterdir()} == {"particles.star", "volumes.mrcs", f"weights.{suffix}"}
         moved = folder.rename(tmp_path / f"moved{len(shape)}")
         assert torch.equal(relion_particles(moved / "particles.star").read_volumes([1])[0], volumes[0])
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 5), (2, 8, 8, 5)])
+def test_ctf_on_file_is_the_root_of_weights_in_memory(
+    tmp_path: Path, shape: tuple[int, ...], generator: torch.Generator
+) -> None:
+    """RELION 3.1 squares rlnCtfImage where the data are said to be multiplied already; ones and zeros stay exact."""
+    weights = torch.rand(shape, generator=generator) * 30
+    weights[..., 0, :2] = torch.tensor([0.0, 1.0])
+    volumes = torch.randn(2, 8, 8, 8, generator=generator)
+    write_particles(tmp_path / "p.star", Particles.from_tensors(volumes, voxel_size_angstrom=3.0, weights=weights))
+    assert read_star(tmp_path / "p.star")["optics"]["rlnCtfDataAreCtfPremultiplied"].tolist() == [1]
+    with mrcfile.open(next(tmp_path.glob("p_weights.mrc*"))) as file:
+        ctf = torch.from_numpy(np.array(file.data)).reshape(shape)
+    torch.testing.assert_close(ctf.double().square(), weights.double(), atol=0, rtol=2e-7)
+    read = relion_particles(tmp_path / "p.star").read_weights([0, 1])
+    assert read is not None
+    assert torch.equal(read[:, :, 0, :2], torch.tensor([0.0, 1.0]).expand(2, 8, 2))
+
+
+def test_negative_weights_are_not_written(tmp_path: Path, generator: torch.Generator) -> None:
+    volumes = torch.randn(2, 8, 8, 8, generator=generator)
+    for shape in ((8, 8, 5), (2, 8, 8, 5)):
+        particles = Particles.from_tensors(volumes, voxel_size_angstrom=3.0, weights=torch.full(shape, -1.0))
+        with pytest.raises(InputError, match="weights are negative"):
+            write_particles(tmp_path / "p.star", particles, overwrite=True)
+    assert not (tmp_path / "p.star").exists()
 
 
 def test_image_names_stay_valid_wherever_the_table_goes(tmp_path: Path, generator: torch.Generator) -> None:

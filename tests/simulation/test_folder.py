@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import pytest
 import torch
 
+from gumnet.cli.main import main
 from gumnet.errors import InputError
 from gumnet.io.mrc import read_map
 from gumnet.io.read import read_particles
+from gumnet.io.star import read_star
 from gumnet.simulation import Simulation, SimulationConfig, phantoms, read_pairs, read_truth, simulate, write_simulation
 
 CONFIG = SimulationConfig(box=16, max_shift=2.0, whole_voxel_shifts=False, voxel_size_angstrom=8.0)
@@ -36,6 +40,44 @@ def test_particles_come_back(made: Simulation, folder: Path) -> None:
     assert weights is not None
     assert expected is not None
     torch.testing.assert_close(weights, expected)
+
+
+def test_ctf_files_hold_what_relion_squares(tmp_path: Path) -> None:
+    """The file is the root of the weights, with flag 1: RELION 3.1 and gumnet get the weights by squaring it."""
+    config = SimulationConfig(box=16, max_shift=2.0, ctf_in_weights=True, voxel_size_angstrom=8.0)
+    simulated = simulate(phantoms(1, 16), particles=2, config=config)
+    write_simulation(tmp_path / "out", simulated, config=config)
+    expected = simulated.particles.read_weights([0, 1])
+    weights = read_particles(tmp_path / "out").read_weights([0, 1])
+    assert weights is not None
+    assert expected is not None
+    assert ((expected > 0.01) & (expected < 0.99)).sum() > 100  # not a binary wedge
+    torch.testing.assert_close(weights, expected, atol=0, rtol=5e-7)
+    with mrcfile.open(tmp_path / "out" / "weights_1.mrc") as file:
+        ctf = torch.from_numpy(np.array(file.data))
+    torch.testing.assert_close(ctf.double().square(), expected[0].double(), atol=0, rtol=2e-7)
+    assert read_star(tmp_path / "out" / "particles.star")["optics"]["rlnCtfDataAreCtfPremultiplied"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], (300.0, 2.7, 0.07)),
+        (
+            ["--voltage", "200", "--spherical-aberration", "1.4", "--amplitude-contrast", "0.2"],
+            (200.0, 1.4, 0.2),
+        ),
+    ],
+)
+def test_tables_tell_the_simulated_microscope(
+    tmp_path: Path, arguments: list[str], expected: tuple[float, float, float]
+) -> None:
+    small = ["--particles", "1", "--box", "16", "--max-shift", "2", "--phantoms", "1"]
+    assert main(["simulate", "--out", str(tmp_path / "out"), *small, *arguments]) == 0
+    for name in ("particles.star", "truth.star"):
+        optics = read_star(tmp_path / "out" / name)["optics"]
+        columns = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
+        assert tuple(optics[columns].iloc[0]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_truth_comes_back(made: Simulation, folder: Path) -> None:

@@ -84,8 +84,8 @@ def simulate(
     no_ctf
         No CTF and no envelope, on signal and noise.
     ctf_in_weights
-        Multiply by the CTF once more and put its square into the weights, as
-        RELION does.
+        Multiply by the CTF once more, with its square as weights, as RELION 3.1
+        expects: the table's CTF file holds the CTF, its square is the weight.
     voltage
         Of the microscope, in kV.
     spherical_aberration
@@ -134,7 +134,7 @@ def simulate(
     )
     densities = _read(structures, box, voxel_size, map_voxel_size) if structures else None
     made = run(densities, pairs=pairs, particles=particles, config=config)
-    write_simulation(out, made, overwrite=output.overwrite)
+    write_simulation(out, made, config=config, overwrite=output.overwrite)
     say(f"{len(made.particles)} particles of {len(made.structures)} structures at SNR {snr:g}: {out}")
 
 

@@ -107,7 +107,7 @@ def are_tilt_stacks(table: RelionTable) -> bool:
 
 
 def premultiplied(table: RelionTable) -> tuple[bool, ...]:
-    """Return for each particle whether its data were multiplied by the CTF, and rlnCtfImage is the sum of CTF^2."""
+    """Return for each particle whether its data were multiplied by the CTF already."""
     if table.optics is None or PREMULTIPLIED not in table.optics.columns:
         return (False,) * len(table.particles)
     flags = numbers(table.optics, [PREMULTIPLIED], table.path)[optics_rows(table), 0] != 0

@@ -5,7 +5,8 @@ Three layouts are known: the full cube (N, N, N) with frequency 0 at N // 2; the
 
 Where the data were not multiplied by the CTF (RELION 3), they are ``C signal + noise`` with a CTF that may be negative.
 Multiplied by C on reading, they are ``C^2 signal + C noise``: weights C^2, and a noise variance proportional to them.
-Where they were (pseudo-subtomograms of RELION 4 and 5), data and weights have that form already.
+Where they were, the data have that form already and stay. Their file holds the CTF for RELION 3.1, which squares it and
+so does this reader, and the sum of CTF^2 only for RELION 4 and 5, whose file has two parts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class CtfSource:
     box
         N, the box of the particles.
     premultiplied
-        For each particle, whether the file holds the sum of CTF^2 rather than a CTF.
+        For each particle, whether its data were multiplied by the CTF already.
     """
 
     entries: tuple[Entry, ...]
@@ -65,11 +66,11 @@ class CtfSource:
         values = torch.from_numpy(finite(block, path, f"rlnCtfImage of {name}"))
         box, half = self.box, self.box // 2 + 1
         if tuple(values.shape) == (box, box, half):
-            found, is_sum = values, self.premultiplied[index]
+            found, is_sum = values, False
         elif tuple(values.shape) == (2 * box, box, half):
             found, is_sum = values[:box], True
         elif tuple(values.shape) == (box, box, box):
-            found, is_sum = half_from_centred(values), self.premultiplied[index]
+            found, is_sum = half_from_centred(values), False
         else:
             shape = " x ".join(str(n) for n in reversed(values.shape))
             raise InputError(
@@ -86,7 +87,7 @@ class CtfSource:
         if float(values.min()) < -_ROUNDING * float(values.max()):
             raise InputError(
                 f"rlnCtfImage of particle {index + 1} is negative, but is to be a sum of CTF^2",
-                cure="set rlnCtfDataAreCtfPremultiplied to 0 if it is a CTF",
+                cure=_CURE,
                 path=self.entries[index][0],
             )
         return values.clamp(min=0.0)
@@ -112,7 +113,8 @@ class CtfMultiplied:
         volumes = self.volumes.read(indices)
         for volume, index in zip(volumes, indices, strict=True):
             ctf, is_sum = self.ctf.read_ctf(index)
-            if not is_sum and not bool((ctf == 1).all()):
+            done = is_sum or self.ctf.premultiplied[index]
+            if not done and not bool((ctf == 1).all()):
                 volume.copy_(to_real(to_fourier(volume) * ctf, self.box))
         return volumes
 

@@ -18,6 +18,7 @@ from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
 from gumnet.io.relion_poses import put_poses
 from gumnet.io.star import write_star
 from gumnet.particles import Particles, SharedWeights, Source, SubsetSource
+from gumnet.types import Weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +36,9 @@ def write_particles(
 
     Columns that came with the particles and mean nothing here are kept. Images below the folder of the table are
     named relative to it, others by their absolute path. Particles that never were in files get them: volumes and
-    weights are written as stacks beside the table (``volumes.mrcs``, ``weights.mrcs`` for ``particles.star``). RELION
-    itself takes 3D subtomograms one a file only, so such a table is for gumnet.
+    weights are written as stacks beside the table (``volumes.mrcs``, ``weights.mrcs`` for ``particles.star``); what is
+    written of weights is their square root, see `ctf_from_weights`. RELION itself takes 3D subtomograms one a file
+    only, so such a table is for gumnet.
 
     Parameters
     ----------
@@ -75,6 +77,21 @@ def write_particles(
     if tomograms is not None:
         names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: _portable(str(tomograms), path)}
         write_star(_set_path(path), {"": names}, overwrite=overwrite)
+
+
+def ctf_from_weights(weights: Weights) -> Tensor:
+    """Return what rlnCtfImage holds, of the shape of ``weights``, for data that are multiplied by their CTF already.
+
+    RELION 3.1 squares it to get the weights, so it is their square root; a binary wedge is its own.
+
+    Raises
+    ------
+    InputError
+        If weights are negative.
+    """
+    if bool((weights < 0).any()):
+        raise InputError("weights are negative", cure="give Fourier weights of 0 or more")
+    return weights.sqrt()
 
 
 def check_tables_free(path: Path, particles: Particles, *, overwrite: bool = False) -> None:
@@ -155,11 +172,12 @@ def _write_images(path: Path, particles: Particles, frame: pd.DataFrame | None, 
         size = particles.voxel_size_angstrom
         if shared is not None:
             weights = path.with_name(f"{prefix}weights.mrc")
-            write_map(weights, shared, size, overwrite=overwrite)
+            write_map(weights, ctf_from_weights(shared), size, overwrite=overwrite)
             frame[CTF_IMAGE] = weights.name
         else:
             weights = path.with_name(f"{prefix}weights.mrcs")
-            write_volume_stack(weights, _one_by_one(particles.weights), size, overwrite=overwrite)
+            ctfs = (ctf_from_weights(each) for each in _one_by_one(particles.weights))
+            write_volume_stack(weights, ctfs, size, overwrite=overwrite)
             frame[CTF_IMAGE] = _numbered(weights.name, n)
     return frame
 

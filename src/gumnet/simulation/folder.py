@@ -16,8 +16,9 @@ from gumnet.io.mrc import write_map, write_volume_stack
 from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, relion_poses
 from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
 from gumnet.io.relion_table import labels
-from gumnet.io.relion_write import write_particles
+from gumnet.io.relion_write import ctf_from_weights, write_particles
 from gumnet.particles import Poses, Source
+from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, WeightKinds
 from gumnet.types import Labels
 
@@ -34,14 +35,23 @@ PARTICLES, VOLUMES, TRUTH, PAIRS, TRUTH_FOLDER = (
 _PAIR_COLUMNS = ["a", "b"]
 
 
-def write_simulation(folder: str | Path, simulation: Simulation, *, overwrite: bool = False) -> None:
+def write_simulation(
+    folder: str | Path, simulation: Simulation, *, config: SimulationConfig | None = None, overwrite: bool = False
+) -> None:
     """Write a simulation to a folder.
 
     ``particles.star`` is a RELION 3.1 table without poses; its images are ``1@volumes.mrcs`` and so on, its
-    rlnCtfImage are Fourier weights in the half layout, one file for each kind (``weights_1.mrc``, ...). ``truth.star``
-    is the same table with the true poses, and the structures as classes. ``pairs.csv``, for pairs, has columns a and
-    b: row numbers in the table, from 1. ``truth_structures/`` holds ``structure_1.mrc`` and so on, by class. The table
-    of particles is written last: a folder that has it is complete.
+    rlnCtfImage are the square roots of Fourier weights in the half layout, which RELION 3.1 squares, one file for each
+    kind (``weights_1.mrc``, ...). ``truth.star`` is the same table with the true poses, and the structures as classes.
+    ``pairs.csv``, for pairs, has columns a and b: row numbers in the table, from 1. ``truth_structures/`` holds
+    ``structure_1.mrc`` and so on, by class. The table of particles is written last: a folder that has it is complete.
+
+    Parameters
+    ----------
+    config
+        What `gumnet.simulation.simulate` was given: the tables name its microscope. Its defaults unless given.
+    overwrite
+        Whether a folder that holds something may be written to.
 
     Raises
     ------
@@ -58,7 +68,7 @@ def write_simulation(folder: str | Path, simulation: Simulation, *, overwrite: b
     truth_folder = claim_folder(folder / TRUTH_FOLDER, overwrite=True)
     for number, structure in enumerate(simulation.structures, start=1):
         write_map(truth_folder / f"structure_{number}.mrc", structure, size, overwrite=True)
-    table, optics = _tables(folder, simulation)
+    table, optics = _tables(folder, simulation, SimulationConfig() if config is None else config)
     listed = replace(particles, table=table, optics=optics)
     truth = replace(listed, poses=simulation.truth, classes=simulation.truth_classes)
     write_particles(folder / TRUTH, truth, version="3.1", overwrite=True)
@@ -128,7 +138,7 @@ def read_truth(folder: str | Path) -> tuple[Poses, Labels]:
     return poses, labels(frame, "rlnClassNumber", path)
 
 
-def _tables(folder: Path, simulation: Simulation) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(folder: Path, simulation: Simulation, config: SimulationConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return particle and optics tables that name the images, after writing the weights."""
     import pandas as pd
 
@@ -136,20 +146,25 @@ def _tables(folder: Path, simulation: Simulation) -> tuple[pd.DataFrame, pd.Data
     names = range(1, len(particles) + 1)
     table = pd.DataFrame({IMAGE: [f"{i}@{folder.absolute() / VOLUMES}" for i in names]})
     table[PARTICLE_NAME] = [name.replace(" ", "_") for name in particles.names]
-    optics = pd.DataFrame({GROUP: [1], "rlnOpticsGroupName": ["simulated"]})
+    microscope = {
+        "rlnVoltage": config.voltage_kv,
+        "rlnSphericalAberration": config.spherical_aberration_mm,
+        "rlnAmplitudeContrast": config.amplitude_contrast,
+    }
+    optics = pd.DataFrame({GROUP: [1], "rlnOpticsGroupName": ["simulated"]}).assign(**microscope)
     if particles.weights is not None:
         table[CTF_IMAGE] = _write_weights(folder, particles.weights, particles.voxel_size_angstrom)
-        # Weights as gumnet defines them, the sum of CTF^2, of which a binary wedge is one case.
+        # The volumes have the form that goes with their weights, so a reader is not to multiply them again.
         optics[PREMULTIPLIED] = 1
     table[GROUP] = 1
     return table, optics
 
 
 def _write_weights(folder: Path, weights: Source, voxel_size_angstrom: float) -> list[str]:
-    """Write each kind of weights once, and return the name of each particle's."""
+    """Write the square root of each kind of weights once, and return the name of each particle's."""
     if not isinstance(weights, WeightKinds):
         raise InputError("the weights are not those of a simulation", cure="write what simulate returned")
     paths = [folder.absolute() / f"weights_{kind + 1}.mrc" for kind in range(len(weights.kinds))]
     for path, kind in zip(paths, weights.kinds, strict=True):
-        write_map(path, kind, voxel_size_angstrom, overwrite=True)
+        write_map(path, ctf_from_weights(kind), voxel_size_angstrom, overwrite=True)
     return [str(paths[int(kind)]) for kind in weights.kind_of]
