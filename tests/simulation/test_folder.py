@@ -46,7 +46,7 @@ def test_ctf_files_hold_what_relion_squares(tmp_path: Path) -> None:
     """The file is the root of the weights, with flag 1: RELION 3.1 and gumnet get the weights by squaring it."""
     config = SimulationConfig(box=16, max_shift=2.0, ctf_in_weights=True, voxel_size_angstrom=8.0)
     simulated = simulate(phantoms(1, 16), particles=2, config=config)
-    write_simulation(tmp_path / "out", simulated, config=config)
+    write_simulation(tmp_path / "out", simulated)
     expected = simulated.particles.read_weights([0, 1])
     weights = read_particles(tmp_path / "out").read_weights([0, 1])
     assert weights is not None

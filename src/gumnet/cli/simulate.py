@@ -134,7 +134,7 @@ def simulate(
     )
     densities = _read(structures, box, voxel_size, map_voxel_size) if structures else None
     made = run(densities, pairs=pairs, particles=particles, config=config)
-    write_simulation(out, made, config=config, overwrite=output.overwrite)
+    write_simulation(out, made, overwrite=output.overwrite)
     say(f"{len(made.particles)} particles of {len(made.structures)} structures at SNR {snr:g}: {out}")
 
 

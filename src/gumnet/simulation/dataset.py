@@ -71,6 +71,8 @@ class Simulation:
         Rows (a, b) of the particles that form a pair, from 0, shape (m, 2); None for a set of particles.
     structures
         The structures, shape (k, N, N, N), as they were before imaging.
+    config
+        How they were made.
     """
 
     particles: Particles
@@ -78,6 +80,7 @@ class Simulation:
     truth_classes: Labels
     pairs: Tensor | None
     structures: Volumes
+    config: SimulationConfig
 
     def pair_truth(self) -> Poses:
         """Return the true pose of b on a of every pair, ``x_b = R x_a + t``."""
@@ -153,6 +156,7 @@ def simulate(
         truth_classes=chosen + 1,
         pairs=rows,
         structures=structures,
+        config=config,
     )
 
 

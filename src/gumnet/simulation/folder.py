@@ -18,7 +18,6 @@ from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
 from gumnet.io.relion_table import labels
 from gumnet.io.relion_write import ctf_from_weights, write_particles
 from gumnet.particles import Poses, Source
-from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, WeightKinds
 from gumnet.types import Labels
 
@@ -35,9 +34,7 @@ PARTICLES, VOLUMES, TRUTH, PAIRS, TRUTH_FOLDER = (
 _PAIR_COLUMNS = ["a", "b"]
 
 
-def write_simulation(
-    folder: str | Path, simulation: Simulation, *, config: SimulationConfig | None = None, overwrite: bool = False
-) -> None:
+def write_simulation(folder: str | Path, simulation: Simulation, *, overwrite: bool = False) -> None:
     """Write a simulation to a folder.
 
     ``particles.star`` is a RELION 3.1 table without poses; its images are ``1@volumes.mrcs`` and so on, its
@@ -48,8 +45,6 @@ def write_simulation(
 
     Parameters
     ----------
-    config
-        What `gumnet.simulation.simulate` was given: the tables name its microscope. Its defaults unless given.
     overwrite
         Whether a folder that holds something may be written to.
 
@@ -68,7 +63,7 @@ def write_simulation(
     truth_folder = claim_folder(folder / TRUTH_FOLDER, overwrite=True)
     for number, structure in enumerate(simulation.structures, start=1):
         write_map(truth_folder / f"structure_{number}.mrc", structure, size, overwrite=True)
-    table, optics = _tables(folder, simulation, SimulationConfig() if config is None else config)
+    table, optics = _tables(folder, simulation)
     listed = replace(particles, table=table, optics=optics)
     truth = replace(listed, poses=simulation.truth, classes=simulation.truth_classes)
     write_particles(folder / TRUTH, truth, version="3.1", overwrite=True)
@@ -138,7 +133,7 @@ def read_truth(folder: str | Path) -> tuple[Poses, Labels]:
     return poses, labels(frame, "rlnClassNumber", path)
 
 
-def _tables(folder: Path, simulation: Simulation, config: SimulationConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(folder: Path, simulation: Simulation) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return particle and optics tables that name the images, after writing the weights."""
     import pandas as pd
 
@@ -147,9 +142,9 @@ def _tables(folder: Path, simulation: Simulation, config: SimulationConfig) -> t
     table = pd.DataFrame({IMAGE: [f"{i}@{folder.absolute() / VOLUMES}" for i in names]})
     table[PARTICLE_NAME] = [name.replace(" ", "_") for name in particles.names]
     microscope = {
-        "rlnVoltage": config.voltage_kv,
-        "rlnSphericalAberration": config.spherical_aberration_mm,
-        "rlnAmplitudeContrast": config.amplitude_contrast,
+        "rlnVoltage": simulation.config.voltage_kv,
+        "rlnSphericalAberration": simulation.config.spherical_aberration_mm,
+        "rlnAmplitudeContrast": simulation.config.amplitude_contrast,
     }
     optics = pd.DataFrame({GROUP: [1], "rlnOpticsGroupName": ["simulated"]}).assign(**microscope)
     if particles.weights is not None:
