@@ -103,12 +103,20 @@ def test_average_refuses_what_is_wrong_and_leaves_nothing(
     simulated: Path, averaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_map(tmp_path / "small.mrc", torch.randn(8, 8, 8), 20.0)
+    write_map(tmp_path / "density.mrc", soft_sphere(16, radius=3, edge=5) * 2 - 0.5, 20.0)
     new = ["--out", str(tmp_path / "new")]
     capsys.readouterr()
     for arguments, words in (
         ([str(simulated), "--out", str(averaged)], "--overwrite"),
         ([str(simulated), *new, "--symmetry", "D7"], "symmetry"),
         ([str(simulated), *new, "--iterations", "-1"], "iterations"),
+        ([str(simulated), *new, "--seed", "-1"], "--seed -1"),
+        ([str(simulated), *new, "--low-pass", "39"], "--low-pass 39"),
+        ([str(simulated), *new, "--max-shift", "8.5"], "--max-shift 8.5"),
+        (
+            [str(simulated), *new, "--mask", str(tmp_path / "density.mrc")],
+            "density.mrc: its values go from -0.5 to 1.5",
+        ),
         ([str(simulated), *new, "--mask", str(tmp_path / "small.mrc")], "mask"),
         ([str(simulated), *new, "--initial", str(tmp_path / "small.mrc")], "small.mrc: its box is 8"),
         ([str(simulated), *new, "--method", "gumnet"], "--model"),
@@ -119,7 +127,7 @@ def test_average_refuses_what_is_wrong_and_leaves_nothing(
         assert line.startswith("gumnet: error: ")
         assert line.count("\n") == 1
         assert words in line
-    assert [path.name for path in tmp_path.iterdir()] == ["small.mrc"]
+    assert {path.name for path in tmp_path.iterdir()} == {"small.mrc", "density.mrc"}
 
 
 def test_demo_runs_and_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from gumnet.cli.options import (
     Output,
     Reading,
     bad_list_beside,
+    check_limits,
     check_model,
     matching_map,
     say,
@@ -104,6 +105,7 @@ def align(
         device=common.device_name,
     )
     data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
+    check_limits(data, max_shift=max_shift, low_pass=low_pass)
     check_tables_free(out, data, overwrite=output.overwrite)
     if reference is not None:
         aligned = _to_reference(data, reference, config)

@@ -14,9 +14,11 @@ from gumnet.cli.options import (
     Flag,
     Output,
     Reading,
+    check_limits,
     check_model,
     command_line,
     matching_map,
+    read_mask,
     say,
     say_table,
     versions,
@@ -87,19 +89,19 @@ def average(
     device = common.start()
     from gumnet.averaging.iterate import AverageConfig
     from gumnet.averaging.iterate import average as run
-    from gumnet.io.mrc import read_map
     from gumnet.report.average import REPORT, iteration_words, key_figures, write_average
     from gumnet.report.folder import whole_folder
 
     with whole_folder(out, overwrite=output.overwrite) as folder:
         start = time.perf_counter()
         data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
+        check_limits(data, max_shift=max_shift, low_pass=low_pass)
         config = AverageConfig(
             iterations=iterations,
             method=method,
             refine=not no_refine,
             symmetry=symmetry,
-            mask=None if mask is None else read_map(mask, need_voxel_size=False)[0],
+            mask=None if mask is None else read_mask(mask),
             initial=None if initial is None else matching_map(initial, data),
             low_pass_angstrom=low_pass,
             max_shift=max_shift,

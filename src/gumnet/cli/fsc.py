@@ -6,7 +6,7 @@ import json as json_format
 import math
 from pathlib import Path
 
-from gumnet.cli.options import COMMON, Common, Flag, say
+from gumnet.cli.options import COMMON, Common, Flag, read_mask, say
 from gumnet.errors import InputError
 
 
@@ -59,7 +59,7 @@ def fsc(
         )
     soft = None
     if mask is not None:
-        soft, _ = read_map(mask, need_voxel_size=False)
+        soft = read_mask(mask)
         if soft.shape != first.shape:
             raise InputError(
                 f"its box is {soft.shape[-1]}, that of the maps is {box}",
