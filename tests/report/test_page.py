@@ -83,6 +83,19 @@ def test_nothing_is_fetched(html: str) -> None:
     assert not re.search(r"url\((?!#)", html)
 
 
+def test_every_table_scrolls_by_itself(html: str) -> None:
+    seen = parse(html).seen
+    before = [seen[i - 1] for i, (name, _) in enumerate(seen) if name == "table"]
+    assert len(before) == 2
+    for name, attributes in before:
+        assert (name, attributes["class"], attributes["tabindex"]) == ("div", "wide", "0")
+    assert re.search(r"\.wide {[^}]*overflow-x: auto", html)
+
+
+def test_headers_of_words_stand_over_their_words(html: str) -> None:
+    assert re.search(r"table\.words th, table\.words td { text-align: left; }", html)
+
+
 def test_every_drawing_has_words_for_those_who_do_not_see_it(html: str) -> None:
     drawings = [attributes for name, attributes in parse(html).seen if name == "svg"]
     assert len(drawings) == 4

@@ -20,7 +20,8 @@ def assign_half_sets(particles: Particles, seed: int) -> Particles:
     """
     n = len(particles)
     if n < 2:
-        raise InputError(f"{n} particles cannot make two half sets", cure="give at least two particles")
+        words = "1 particle" if n == 1 else f"{n} particles"
+        raise InputError(f"{words} cannot make two half sets", cure="give at least two particles")
     half_sets = particles.half_sets.clone()
     if bool(((half_sets < 0) | (half_sets > 2)).any()):
         raise InputError("half sets (rlnRandomSubset) other than 1 and 2", cure="use 1 and 2, or leave the column out")

@@ -55,7 +55,8 @@ def align(
 
     With --reference, OUT holds all particles with their new poses. With --pairs,
     OUT has one row a pair: the second particle, its pose on the first, and the
-    name of the first as rlnReferenceImage.
+    name of the first as rlnReferenceImage. For 2D tilt stacks an optimisation set,
+    OUT_optimisation_set.star, is written beside it: give that one to other commands.
 
     Parameters
     ----------

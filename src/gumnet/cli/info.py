@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _FINE, _OBSERVED_SHARE = 0.25, 0.01
 """The tilt range is read off beyond this frequency (cycles per voxel), from weights above this share of the highest."""
 
+_KNOWN = (
+    "known are RELION tables (.star), folders with particles.star, MRC files that are not compressed "
+    "(.mrc, .mrcs, .map, .rec) and weights of a Gum-Net (.safetensors)"
+)
 _LOOKED_AT = 100
 """Particles whose weights are tried, to read the tilt range off."""
 
@@ -46,12 +50,17 @@ def info(
         Voxel size in Angstrom, where the files do not hold it or hold it wrong.
     """
     common.start()
+    from gumnet.io.check import existing_file
+
     if path.suffix.lower() in (".mrc", ".mrcs", ".map", ".rec"):
         facts = _map_facts(path)
     elif path.suffix.lower() == ".safetensors":
         facts = _model_facts(path)
-    else:
+    elif path.is_dir() or path.suffix.lower() == ".star":
         facts = _table_facts(path, voxel_size)
+    else:
+        existing_file(path, "a file")
+        raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
     if json:
         say(json_format.dumps(facts, indent=2))
         return
@@ -91,7 +100,7 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
     from gumnet.io.relion import relion_poses
     from gumnet.io.relion_table import read_relion_table
 
-    if path.is_dir() or path.suffix.lower() != ".star":
+    if path.is_dir():
         particles = read_particles(path, voxel_size_angstrom=voxel_size)
         path = path / FOLDER_TABLE
     table = read_relion_table(path)

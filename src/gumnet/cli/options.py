@@ -48,7 +48,8 @@ class Common:
     device
         Where to compute: auto, cpu, cuda or cuda:N. auto is the first GPU, or the CPU without one.
     seed
-        Start of all random numbers: the same seed gives the same result on one machine.
+        Start of all random numbers: the same seed gives the same result on one machine with the same
+        number of threads.
     threads
         CPU threads to use.
     verbose

@@ -24,7 +24,7 @@ NEXT_STEPS = (
     "gumnet average particles.star --out check --iterations 0",
     "gumnet average particles.star --out average",
     "gumnet align particles.star --reference average/map.mrc --out aligned.star",
-    "gumnet fsc average/half1.mrc average/half2.mrc --mask mask.mrc",
+    "gumnet fsc average/half1.mrc average/half2.mrc",
 )
 """What to run on one's own data, in this order."""
 
@@ -63,8 +63,9 @@ def write_demo_report(path: Path, result: DemoResult, *, command: str, versions:
         convergence_section(result.average),
         errors_section(
             "Poses of the pairs",
-            f"{config.pairs} pairs of noisy volumes, each pair aligned on its own by exhaustive search: two volumes "
-            "hold less than a whole set does.",
+            f"{config.pairs} pairs of noisy volumes, each pair aligned on its own by exhaustive search. Expect "
+            "larger errors than those of the particles: here noise is in both volumes, while the particles were aligned to "
+            "an average of many.",
             result.pair_errors,
         ),
         Section(

@@ -33,14 +33,16 @@ dl.key dd { margin: .15rem 0 0; font-size: 1.45rem; font-weight: 600; line-heigh
 figure { margin: 0; max-width: 34rem; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { color: var(--soft); font-size: .9rem; line-height: 1.5; margin-top: .4rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+.wide { overflow-x: auto; max-width: 100%; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .4rem; }
 th, td { text-align: right; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 thead th { font-weight: 600; border-bottom-width: 2px; }
 tbody th { font-weight: 400; }
-table.words td { text-align: left; overflow-wrap: anywhere; }
+thead th, td { white-space: nowrap; }
+table.words th, table.words td { text-align: left; }
+table.words td { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
 pre { background: var(--panel); border-radius: .6rem; padding: .9rem 1rem; overflow-x: auto;
   font: .88rem/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 details { margin: 1rem 0; }
@@ -150,7 +152,7 @@ def _table(table: Table) -> str:
     )
     kind = ' class="words"' if table.words else ""
     caption = "" if table.folded else f"<caption>{escape(table.caption)}</caption>"
-    inner = (
-        f'<div class="wide"><table{kind}>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n'
-    )
+    # What scrolls can be reached by the keyboard.
+    scrolling = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
+    inner = f"{scrolling}<table{kind}>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
     return f"<details><summary>{escape(table.caption)}</summary>{inner}</details>\n" if table.folded else inner
