@@ -64,7 +64,7 @@ def write_demo_report(path: Path, result: DemoResult, *, command: str, versions:
         errors_section(
             "Poses of the pairs",
             f"{config.pairs} pairs of noisy volumes, each pair aligned on its own by exhaustive search. Expect "
-            "larger errors than those of the particles: here noise is in both volumes, while the particles were aligned to "
+            "larger errors than those of the particles: here noise is in both volumes, while those were aligned to "
             "an average of many.",
             result.pair_errors,
         ),

@@ -50,7 +50,7 @@ def errors_section(title: str, paragraph: str, errors: PairErrors) -> Section:
     note = (
         f"Failed, with a Frobenius norm above {FAILURE_FROBENIUS:g}: {failed} of {len(errors)}. That norm, of the "
         "found minus the true rotation matrix, goes from 0 for the same rotation to 2.83 for half a turn between them. "
-        f"At chance means rotations drawn at random: they are wrong by {RANDOM_DEGREES:.1f}° and {RANDOM_FROBENIUS:.2f} "
+        f"At chance means rotations drawn at random, wrong by {RANDOM_DEGREES:.1f}° and {RANDOM_FROBENIUS:.2f} "
         "on average."
     )
     figures = tuple(
