@@ -161,7 +161,7 @@ def main() -> None:
     }
     out = HERE / "results" / f"search-{now:%Y-%m-%d-%H%M%S}.json"
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(record) + "\n", encoding="utf-8")
     print(f"written: {out.relative_to(HERE.parent)}")
 
 
