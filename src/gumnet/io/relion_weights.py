@@ -112,9 +112,10 @@ class CtfMultiplied:
         """Return the volumes (k, N, N, N) at ``indices``, float32."""
         volumes = self.volumes.read(indices)
         for volume, index in zip(volumes, indices, strict=True):
+            if self.ctf.premultiplied[index]:
+                continue  # the file is not needed here, and every read of it costs
             ctf, is_sum = self.ctf.read_ctf(index)
-            done = is_sum or self.ctf.premultiplied[index]
-            if not done and not bool((ctf == 1).all()):
+            if not is_sum and not bool((ctf == 1).all()):
                 volume.copy_(to_real(to_fourier(volume) * ctf, self.box))
         return volumes
 

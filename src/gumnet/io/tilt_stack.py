@@ -140,8 +140,8 @@ class _Reconstruction:
 
 
 @dataclass(frozen=True)
-class TiltStackVolumes:
-    """Volumes (N, N, N), multiplied by their weights in Fourier space: implements `gumnet.particles.Source`."""
+class _TiltStackSource:
+    """What both sources of tilt stacks have in common: the reconstruction that makes volume and weights together."""
 
     reconstruction: _Reconstruction
 
@@ -152,25 +152,18 @@ class TiltStackVolumes:
 
     def __len__(self) -> int:
         return len(self.reconstruction.particles)
+
+
+class TiltStackVolumes(_TiltStackSource):
+    """Volumes (N, N, N), multiplied by their weights in Fourier space: implements `gumnet.particles.Source`."""
 
     def read(self, indices: Sequence[int]) -> Volumes:
         """Return the volumes at ``indices``, (k, N, N, N), float32."""
         return torch.stack([self.reconstruction.pair(i)[0] for i in indices])
 
 
-@dataclass(frozen=True)
-class TiltStackWeights:
+class TiltStackWeights(_TiltStackSource):
     """Fourier weights (N, N, N // 2 + 1) of tilt stacks: implements `gumnet.particles.Source`."""
-
-    reconstruction: _Reconstruction
-
-    @property
-    def box(self) -> int:
-        """Side of the cubic box in voxels."""
-        return self.reconstruction.box
-
-    def __len__(self) -> int:
-        return len(self.reconstruction.particles)
 
     def read(self, indices: Sequence[int]) -> Weights:
         """Return the weights at ``indices``, (k, N, N, N // 2 + 1), float32."""
