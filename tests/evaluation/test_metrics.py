@@ -16,6 +16,7 @@ from gumnet.evaluation.metrics import (
     shift_error_rounded,
 )
 from gumnet.geometry.so3 import random_rotations, rotation_from_vector
+from gumnet.geometry.symmetry import PointGroup, point_group
 from gumnet.particles import Poses
 
 
@@ -123,3 +124,147 @@ def test_lengths_must_match(generator: torch.Generator) -> None:
         pair_errors(poses(2, generator), poses(3, generator))
     with pytest.raises(InputError, match="0 estimated poses"):
         set_errors(Poses.identity(0), Poses.identity(0))
+
+
+SYMMETRIES = ["C2", "C7", "D5", "T", "O", "I1"]
+
+
+def members(group: PointGroup, n: int, generator: torch.Generator) -> Poses:
+    """Return n members of a group, drawn at random, as poses."""
+    drawn = torch.randint(group.order, (n,), generator=generator)
+    return Poses.of(group.rotations[drawn], torch.zeros(n, 3, dtype=torch.float64))
+
+
+def test_c1_is_bit_identical_to_no_symmetry(generator: torch.Generator) -> None:
+    estimated, truth, references = poses(50, generator), poses(50, generator), poses(50, generator)
+    c1 = point_group("C1")
+    for plain, symmetric in (
+        (pair_errors(estimated, truth), pair_errors(estimated, truth, symmetry=c1, reference_poses=references)),
+        (set_errors(estimated, truth), set_errors(estimated, truth, symmetry=c1)),
+    ):
+        for name in ("frobenius", "degrees", "shifts", "shifts_rounded"):
+            assert torch.equal(getattr(plain, name), getattr(symmetric, name))
+
+
+@pytest.mark.parametrize("name", ["C3", "D2", "T"])
+def test_equivalents_of_a_pair_lay_the_structures_on_each_other(name: str, generator: torch.Generator) -> None:
+    """Blobs of a structure in the particles a and b: every pose that takes those of a to those of b has no error."""
+    group = point_group(name)
+    blobs = group.rotations @ torch.tensor([5.0, -2.0, 3.5], dtype=torch.float64)
+    a, b = poses(1, generator), poses(1, generator)
+    blobs_a, blobs_b = (blobs @ pose.rotations[0].mT + pose.shifts for pose in (a, b))
+    truth = b.compose(a.inverse())
+    found = 0
+    # Every rotation between the two that is a turn about the structure's axes, with the shift that the centres give.
+    for turn in group.equivalents(b.rotations[0]):
+        rotation = (turn @ a.rotations[0].mT)[None]
+        estimated = Poses.of(rotation, b.shifts - (rotation @ a.shifts[..., None])[..., 0])
+        moved = blobs_a @ rotation[0].mT + estimated.shifts
+        assert float(torch.cdist(moved, blobs_b).amin(dim=1).max()) < 1e-9
+        errors = pair_errors(estimated, truth, symmetry=group, reference_poses=a)
+        assert float(errors.degrees) < 1e-5
+        assert float(errors.shifts) < 1e-9
+        found += float(pair_errors(estimated, truth).degrees) < 1
+    assert found == 1
+
+
+@pytest.mark.parametrize("name", SYMMETRIES)
+def test_pairs_forgive_a_turn_about_the_references_own_axes(name: str, generator: torch.Generator) -> None:
+    group = point_group(name)
+    a, b = poses(40, generator), poses(40, generator)
+    truth = b.compose(a.inverse())
+    estimated = b.compose(members(group, 40, generator)).compose(a.inverse())
+    errors = pair_errors(estimated, truth, symmetry=group, reference_poses=a)
+    assert float(errors.degrees.max()) < 1e-5
+    assert float(errors.shifts.max()) < 1e-9
+    assert float(errors.shifts_rounded.max()) == 0
+    # Axes through the centre of the box, or in the standard orientation, are wrong for these references.
+    centred = Poses.of(a.rotations, torch.zeros_like(a.shifts))
+    assert float(pair_errors(estimated, truth, symmetry=group, reference_poses=centred).shifts.mean()) > 0.5
+    assert float(pair_errors(estimated, truth, symmetry=group).degrees.mean()) > 5
+    assert pair_errors(estimated, truth).summary()["degrees"]["mean"] > 30
+
+
+def test_pairs_without_reference_poses_have_the_structure_as_reference(generator: torch.Generator) -> None:
+    group, truth = point_group("D2"), poses(40, generator)
+    errors = pair_errors(truth.compose(members(group, 40, generator)), truth, symmetry=group)
+    assert float(errors.degrees.max()) < 1e-5
+    assert float(errors.shifts.max()) < 1e-9
+
+
+@pytest.mark.parametrize("name", SYMMETRIES)
+def test_errors_of_pairs_under_symmetry_are_kept(name: str, generator: torch.Generator) -> None:
+    """A small error on top of an equivalent pose comes out as it went in; a wrong pose is not forgiven."""
+    group = point_group(name)
+    a, b = poses(40, generator), poses(40, generator)
+    truth = b.compose(a.inverse())
+    error = Poses.of(
+        rotation_from_vector(torch.tensor([[0.0, math.radians(3.0), 0.0]], dtype=torch.float64)).expand(40, 3, 3),
+        torch.tensor([[0.0, 0.4, 0.3]], dtype=torch.float64).expand(40, 3),
+    )
+    equivalent = b.compose(members(group, 40, generator)).compose(a.inverse())
+    turned = Poses.of(error.rotations @ equivalent.rotations, equivalent.shifts + error.shifts)
+    errors = pair_errors(turned, truth, symmetry=group, reference_poses=a)
+    assert torch.allclose(errors.degrees, torch.full_like(errors.degrees, 3.0), atol=1e-9, rtol=0)
+    assert torch.allclose(errors.shifts, torch.full_like(errors.shifts, 0.5), atol=1e-9, rtol=0)
+    wrong = pair_errors(poses(40, generator), truth, symmetry=group, reference_poses=a)
+    oracle = group.distance_degrees(torch.eye(3), random_rotations(20_000, generator=generator))
+    assert float(wrong.degrees.mean()) == pytest.approx(float(oracle.mean()), rel=0.2)
+    assert float(wrong.degrees.mean()) > 20
+
+
+def test_ties_in_rotation_go_to_the_smaller_shift(generator: torch.Generator) -> None:
+    """A quarter turn about a 2-fold axis is equally far from both equivalents, whose shifts differ."""
+    group = point_group("C2")
+    quarter = rotation_from_vector(torch.tensor([[0.0, 0.0, math.pi / 2]], dtype=torch.float64))
+    a = Poses.of(torch.eye(3, dtype=torch.float64)[None], torch.tensor([[4.0, 0.0, 0.0]], dtype=torch.float64))
+    for shift, expected in (([0.0, 0.0, 0.0], 0.0), ([8.0, 0.0, 0.0], 0.0), ([3.0, 0.0, 0.0], 3.0)):
+        estimated = Poses.of(quarter, torch.tensor([shift], dtype=torch.float64))
+        errors = pair_errors(estimated, Poses.identity(1), symmetry=group, reference_poses=a)
+        assert float(errors.degrees) == pytest.approx(90.0)
+        assert float(errors.shifts) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", SYMMETRIES)
+def test_sets_find_the_frame_and_every_particles_own_turn(name: str, generator: torch.Generator) -> None:
+    group = point_group(name)
+    truth, frame = poses(60, generator), poses(1, generator)
+    estimated = truth.compose(members(group, 60, generator)).compose(frame.inverse())
+    errors = set_errors(estimated, truth, symmetry=group)
+    assert float(errors.degrees.max()) < 1e-5
+    assert float(errors.shifts.max()) < 1e-6
+    # The frame itself is known up to a member of the group, the nearest to the identity is given.
+    assert float(group.distance_degrees(errors.frame.rotations, frame.rotations)) < 1e-5
+    assert bool(group.in_asymmetric_unit(errors.frame.rotations))
+    torch.testing.assert_close(errors.frame.shifts, frame.shifts, atol=1e-6, rtol=0)
+    assert set_errors(estimated, truth).summary()["degrees"]["mean"] > 20
+
+
+@pytest.mark.parametrize("name", ["D2", "I1"])
+def test_sets_under_symmetry_stand_noise_and_a_third_of_outliers(name: str, generator: torch.Generator) -> None:
+    group = point_group(name)
+    truth, frame = poses(300, generator), poses(1, generator)
+    noise = torch.randn(300, 3, generator=generator, dtype=torch.float64) * math.radians(2)
+    shaken = Poses.of(truth.rotations @ rotation_from_vector(noise), truth.shifts)
+    estimated = shaken.compose(members(group, 300, generator)).compose(frame.inverse())
+    estimated = Poses.concatenate([estimated[:200], poses(100, generator)])
+    errors = set_errors(estimated, truth, symmetry=group)
+    # As without symmetry: 2 * sqrt(8 / pi) = 3.19 degrees for the good ones.
+    assert float(errors.degrees[:200].mean()) == pytest.approx(2 * math.sqrt(8 / math.pi), rel=0.12)
+    assert float(errors.degrees[200:].mean()) > 20
+    assert float(group.distance_degrees(errors.frame.rotations, frame.rotations)) < 1.5
+
+
+def test_random_sets_stay_near_chance_under_symmetry(generator: torch.Generator) -> None:
+    group = point_group("O")
+    errors = set_errors(poses(400, generator), poses(400, generator), symmetry=group)
+    # The mean misorientation of cubes is 40.736 degrees (Mackenzie 1958); the frame is fitted to the same poses.
+    assert 37 < errors.summary()["degrees"]["mean"] < 40.736
+
+
+def test_reference_poses_must_match(generator: torch.Generator) -> None:
+    estimated, truth = poses(3, generator), poses(3, generator)
+    with pytest.raises(InputError, match="2 poses of references do not fit 3 pairs"):
+        pair_errors(estimated, truth, symmetry=point_group("C2"), reference_poses=poses(2, generator))
+    with pytest.raises(InputError, match="2 estimated poses"):
+        pair_errors(estimated[:2], truth, symmetry=point_group("C2"))
