@@ -1,0 +1,104 @@
+"""What training by contrast does, in one plain record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gumnet.errors import InputError
+from gumnet.model.matched_filter import MatchedFilterConfig
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """A training run of a matched filter.
+
+    A step looks at ``groups`` structures with ``views`` particles each, and compares all particles of a group.
+
+    Parameters
+    ----------
+    network
+        The architecture.
+    steps
+        Steps in all.
+    groups, views
+        Structures a step, and particles of each, an odd number: every particle is the reference of half of the others.
+    mined
+        Random rotations of every reference, of which each pair keeps the ``hard`` that score highest.
+    hard
+        Wrong rotations kept; the sum over the others counts as a constant.
+    near
+        Wrong rotations close to the true one, turned by ``near_degrees``.
+    near_degrees
+        Smallest and largest angle of those. Random rotations closer than the smallest are not held against a pair.
+    jitter_degrees
+        Largest angle by which the true rotation is off: what lies between two points of a grid.
+    largest_shift
+        Shifts up to this share of the box are searched on each axis.
+    structures, structure_seed
+        How many phantoms to train on, where no structures are given, and the seed of the first.
+    microscopes
+        How many ways of imaging are drawn: tilt range, CTF, colour of the noise.
+    snr
+        Lowest and highest signal-to-noise ratio, drawn evenly in its logarithm.
+    learning_rate, warmup
+        Largest step size of Adam, and the share of the steps until it is reached; it falls to 0 along a cosine.
+    half_precision
+        Whether the convolutions run in bfloat16.
+    save_every
+        Steps between checkpoints.
+    seed
+        Of everything that is drawn.
+    """
+
+    network: MatchedFilterConfig = field(default_factory=MatchedFilterConfig)
+    steps: int = 4000
+    groups: int = 6
+    views: int = 5
+    mined: int = 128
+    hard: int = 12
+    near: int = 4
+    near_degrees: tuple[float, float] = (12.0, 40.0)
+    jitter_degrees: float = 5.0
+    largest_shift: float = 0.2
+    structures: int = 256
+    structure_seed: int = 10_000
+    microscopes: int = 128
+    snr: tuple[float, float] = (0.03, 0.4)
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    half_precision: bool = True
+    save_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {
+            "steps": 1,
+            "groups": 1,
+            "views": 3,
+            "mined": 1,
+            "hard": 1,
+            "near": 0,
+            "structures": 1,
+            "microscopes": 1,
+            "save_every": 1,
+            "seed": 0,
+        }
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise InputError(f"{name} is {getattr(self, name)}", cure=f"give {minimum} or more")
+        ranges = {
+            "views": (self.views % 2 == 1, "give an odd number"),
+            "hard": (self.hard <= self.mined, "keep at most as many as are mined"),
+            "near_degrees": (
+                0 < self.near_degrees[0] < self.near_degrees[1] <= 180,
+                "give two angles, the lower first",
+            ),
+            "jitter_degrees": (0 <= self.jitter_degrees < self.near_degrees[0], "give less than near_degrees"),
+            "largest_shift": (0 <= self.largest_shift < 0.5, "give 0 or more, below 0.5"),
+            "snr": (0 < self.snr[0] <= self.snr[1], "give two numbers above 0, the lower first"),
+            "learning_rate": (0 < self.learning_rate < float("inf"), "give a number above 0"),
+            "warmup": (0 <= self.warmup <= 1, "give a share from 0 to 1"),
+        }
+        for name, (fits, cure) in ranges.items():
+            if not fits:
+                raise InputError(f"{name} is {getattr(self, name)}", cure=cure)

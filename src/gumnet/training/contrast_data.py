@@ -1,0 +1,220 @@
+"""Simulated particles for training by contrast, imaged anew at every step.
+
+The structures are kept as spectra on a fine grid. A particle is read off there in its orientation, within the shells of
+the filter's working grid alone, and imaged there: 30 times as fast as turning and imaging the whole volume.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.band import Band
+from gumnet.alignment.score import phases
+from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.geometry.fourier import friedel_multiplicity, phase_ramp, shell_indices, to_fourier, to_real
+from gumnet.geometry.so3 import random_rotations
+from gumnet.geometry.wedge import missing_wedge
+from gumnet.model.matched_filter import crop_half
+from gumnet.simulation.config import SimulationConfig
+from gumnet.simulation.microscope import envelope, radial_transfer
+from gumnet.types import Rotations, Volumes, Weights
+
+_TINY = 1e-30
+_ZOOM = (0.85, 1.3)
+"""Structures are made smaller and larger, so that a filter is bound to no one size."""
+_SLOPE = (-0.5, 1.5)
+_FALL = (-6.0, 18.0)
+"""Amplitudes are multiplied by ``k^slope exp(-fall k^2)``: spectra of maps differ by as much, and a map that was
+high-passed has its power where a raw one has next to none."""
+_JOINED = 0.5
+"""Share of structures that are two phantoms in one, the second with a weight from -0.5 to 1."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Particles of g structures, v of each, made ready as `gumnet.alignment.score` does.
+
+    Parameters
+    ----------
+    volumes
+        Shape (g v, M, M, M) on the working grid, the views of a structure in a row.
+    transfer
+        Shape (g v, M, M, M // 2 + 1).
+    rotations
+        Shape (g v, 3, 3): from the structure to the particle.
+    """
+
+    volumes: Volumes
+    transfer: Weights
+    rotations: Rotations
+
+
+@dataclass(frozen=True)
+class Microscopes:
+    """m random ways of imaging; spectra of shape (m, M, M, M // 2 + 1).
+
+    Parameters
+    ----------
+    signal
+        What each does to the signal.
+    noise
+        The standard deviation of its noise; its power over all frequencies of the whole box is 1.
+    transfer
+        What is known of ``signal``: where it observed, and for some the CTF.
+    signal_power
+        The mean square of what it does to the signal in the shells of the whole box, shape (m, s).
+    """
+
+    signal: Tensor
+    noise: Tensor
+    transfer: Weights
+    signal_power: Tensor
+
+    @classmethod
+    def draw(cls, count: int, box: int, grid: int, generator: torch.Generator) -> Microscopes:
+        """Return ``count`` microscopes for structures in a box of ``box`` voxels and a working grid of ``grid``."""
+        signals, noises, transfers, powers = [], [], [], []
+        multiplicity = friedel_multiplicity(box)
+        for _ in range(count):
+            u = torch.rand(8, generator=generator).tolist()
+            config = SimulationConfig(
+                box=box,
+                voxel_size_angstrom=12.0 * 32 / box * (0.75 + 0.5 * u[0]),
+                tilt_max_degrees=40 + 30 * u[1],
+                defocus_um=1 + 4 * u[2],
+                amplitude_contrast=0.07 + 0.05 * u[3],
+                envelope_of_nyquist=0.3 + 0.5 * u[4],
+                ctf=u[5] < 0.75,
+            )
+            ctf, damping = radial_transfer(config), envelope(config)
+            observed = missing_wedge(box, config.tilt_max_degrees) if u[6] < 0.7 else torch.ones_like(ctf)
+            parts = torch.stack([p * observed for p in (ctf.square(), damping.square(), torch.ones_like(ctf))])
+            parts = parts / (parts * multiplicity).sum(dim=(1, 2, 3), keepdim=True)
+            mixed = (_shares(generator)[:, None, None, None] * parts).sum(0)
+            known = u[7] < 0.2
+            signals.append((ctf.abs() if known else ctf) * observed)
+            noises.append(mixed.sqrt())
+            transfers.append((ctf.abs() if known else 1.0) * observed)
+            powers.append(_radial(signals[-1].square(), box) / _radial(torch.ones_like(ctf), box).clamp_min(1))
+        signal, noise, transfer = (crop_half(torch.stack(kind), grid) for kind in (signals, noises, transfers))
+        return cls(signal, noise, transfer, torch.stack(powers))
+
+
+class ViewSource:
+    """Draws views of structures.
+
+    Parameters
+    ----------
+    structures
+        Shape (k, N, N, N).
+    grid
+        The working grid M of the filter.
+    microscopes
+        How many ways of imaging to draw.
+    snr
+        Lowest and highest signal-to-noise ratio.
+    generator
+        For the microscopes.
+    """
+
+    def __init__(
+        self,
+        structures: Volumes,
+        grid: int,
+        *,
+        microscopes: int,
+        snr: tuple[float, float],
+        generator: torch.Generator,
+    ) -> None:
+        box = structures.shape[-1]
+        self._grid, self._snr = grid, snr
+        self._microscopes = Microscopes.draw(microscopes, box, grid, generator)
+        self._spectra = TurnedSpectra.of(structures, None, math.ceil(_ZOOM[1] * grid / 2))
+        self._power = _radial(to_fourier(structures).abs().square(), box)
+        self._power[:, 0] = 0.0
+        self._band = Band.up_to(box, grid // 2 - 1)
+        self._radius = shell_indices(grid).to(torch.float32) / box
+
+    def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
+        """Return views (groups * views), each group of one structure."""
+        n, microscopes = groups * views, self._microscopes
+        zoom = _uniform(*_ZOOM, groups, generator)
+        rotations = random_rotations(n, generator=generator, dtype=torch.float32).view(groups, views, 3, 3)
+        spectra, power = self._signals(rotations, zoom, generator)
+        slope, fall = _uniform(*_SLOPE, groups, generator), _uniform(*_FALL, groups, generator)
+
+        def radial(radius: Tensor) -> Tensor:
+            shape = (groups,) + (1,) * radius.ndim
+            at = radius.clamp_min(0.5 / self._band.box)
+            return at ** slope.view(shape) * torch.exp(-fall.view(shape) * at**2)
+
+        spectra = (spectra * radial(self._radius)[:, None]).flatten(0, 1)
+        power = power * radial(torch.arange(power.shape[1]) / self._band.box).square()
+        spectra = spectra * phase_ramp(self._grid, torch.rand(n, 3, generator=generator) * 2 - 1)
+
+        seen = torch.randint(len(microscopes.noise), (n,), generator=generator)
+        spectra = spectra * microscopes.signal[seen]
+        low, high = (math.log(s) for s in self._snr)
+        snr = _uniform(low, high, groups, generator).repeat_interleave(views) + 0.2 * torch.randn(
+            n, generator=generator
+        )
+        # One particle in ten is nearly free of noise, as an average is.
+        snr = torch.where(torch.rand(n, generator=generator) < 0.1, snr + math.log(30.0), snr)
+        whole = (power.repeat_interleave(views, dim=0) * microscopes.signal_power[seen]).sum(-1)
+        white = to_fourier(torch.randn(n, *(self._grid,) * 3, generator=generator)) / self._grid**1.5
+        noise = white * microscopes.noise[seen] * (whole / snr.exp()).sqrt()[:, None, None, None]
+        volumes = to_real((spectra + noise) * (self._radius > 0), self._grid)
+        volumes = volumes / volumes.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
+        return Views(volumes, microscopes.transfer[seen], rotations.flatten(0, 1))
+
+    def _signals(self, rotations: Rotations, zoom: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return spectra (g, v, M, M, M // 2 + 1) in orientations (g, v, 3, 3), and power of their shells (g, s)."""
+        groups = len(zoom)
+        first = torch.randint(len(self._power), (groups,), generator=generator)
+        second = torch.randint(len(self._power), (groups,), generator=generator)
+        joined = torch.rand(groups, generator=generator) < _JOINED
+        share = _uniform(-0.5, 1.0, groups, generator) * joined
+        own = random_rotations(groups, generator=generator, dtype=torch.float32)[:, None]
+        offset = _uniform(0.0, 0.2 * self._band.box, groups, generator)[:, None] * torch.nn.functional.normalize(
+            torch.randn(groups, 3, generator=generator), dim=1
+        )
+        scale = zoom[:, None, None, None]
+        values = self._spectra[first].read(rotations * scale, self._band)[0][:, 0]
+        added = self._spectra[second].read((rotations @ own) * scale, self._band)[0][:, 0]
+        moved = torch.einsum("gvij,gj->gvi", rotations, offset)
+        values = values + share[:, None, None] * added * phases(self._band, moved)
+        # What a structure of another size has at k, this one had at zoom k; its whole power grows as 1 / zoom^3.
+        power = (self._power[first] + share.square()[:, None] * self._power[second]) / zoom[:, None] ** 3
+        return place(values, self._band, self._grid), power
+
+
+def place(values: Tensor, band: Band, grid: int) -> Tensor:
+    """Return half transforms (..., M, M, M // 2 + 1) with the values (..., K) of a band, and of its partners."""
+    spectra = values.new_zeros(*values.shape[:-1], grid, grid, grid // 2 + 1)
+    x, y, z = band.index.unbind(-1)
+    edge = x == 0
+    spectra[..., -z[edge] % grid, -y[edge] % grid, 0] = values[..., edge].conj()
+    spectra[..., z % grid, y % grid, x] = values
+    return spectra
+
+
+def _radial(values: Tensor, box: int) -> Tensor:
+    """Return sums over all shells, the corners too, of (..., N, N, N // 2 + 1): shape (..., s)."""
+    shells = shell_indices(box)
+    weighted = (values * friedel_multiplicity(box)).flatten(-3)
+    sums = torch.zeros(*weighted.shape[:-1], int(shells.max()) + 1)
+    return sums.scatter_add(-1, shells.flatten().expand(weighted.shape), weighted)
+
+
+def _shares(generator: torch.Generator) -> Tensor:
+    """Return three shares that sum to 1, evenly over all such: noise as the CTF, as the envelope, and white."""
+    exponential = -torch.rand(3, generator=generator).clamp_min(1e-6).log()
+    return exponential / exponential.sum()
+
+
+def _uniform(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(n, generator=generator)

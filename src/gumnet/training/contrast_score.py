@@ -1,0 +1,117 @@
+"""The score of `gumnet.alignment.score`, with gradients to both volumes, for many rotations at all shifts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.band import Band, ShellPower, pooled, shell_weights
+from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.averaging.mask import soft_sphere
+from gumnet.geometry.fourier import to_fourier
+from gumnet.model.matched_filter import MatchedFilter
+from gumnet.types import Rotations, Volumes, Weights
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """n volumes after the filter, ready to be compared with one another.
+
+    Parameters
+    ----------
+    turned
+        The volumes masked, as references.
+    values, transfer
+        Their spectra in the band, and what acted on the signal there, (n, K).
+    power
+        Signal and noise of their shells before the filter.
+    """
+
+    band: Band
+    turned: TurnedSpectra
+    values: Tensor
+    transfer: Tensor
+    power: ShellPower
+
+    @classmethod
+    def of(cls, model: MatchedFilter, volumes: Volumes, transfer: Weights) -> Cleaned:
+        """Return volumes (n, M, M, M) with transfer (n, M, M, M // 2 + 1) cleaned, M the filter's working grid."""
+        band = Band.up_to(volumes.shape[-1], model.config.shells)
+        power = model.power(volumes, transfer)
+        cleaned = model(volumes, transfer, power)
+        turned = TurnedSpectra.of(cleaned * soft_sphere(band.box), transfer, band.shells)
+        return cls(band, turned, band.take(to_fourier(cleaned)), band.take(transfer), power)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """p pairs of cleaned volumes: which of them are reference and particle, and what weighs their correlation.
+
+    Parameters
+    ----------
+    reference, particle
+        Rows (p,).
+    weights
+        The weight of each coefficient, (p, K).
+    sharpness
+        Factor from scores to log likelihoods, (p,).
+    """
+
+    reference: Tensor
+    particle: Tensor
+    weights: Tensor
+    sharpness: Tensor
+
+    @classmethod
+    def of(cls, model: MatchedFilter, cleaned: Cleaned, reference: Tensor, particle: Tensor) -> Pairs:
+        """Return the pairs of rows (p,) and (p,) of ``cleaned``."""
+        a, b = _rows(cleaned.power, reference), _rows(cleaned.power, particle)
+        weights = model.shell_weights(shell_weights(*pooled(a, b)), a, b)
+        return cls(reference, particle, weights[:, cleaned.band.shell], model.sharpness(a, b))
+
+    def __getitem__(self, rows: slice | Tensor) -> Pairs:
+        return Pairs(self.reference[rows], self.particle[rows], self.weights[rows], self.sharpness[rows])
+
+
+def shift_waves(band: Band, largest: float) -> Tensor:
+    """Return the cosines and sines (2 K, s) of all whole shifts up to ``largest`` voxels of the grid on each axis."""
+    reach = math.floor(largest)
+    axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    shifts = torch.cartesian_prod(axis, axis, axis)
+    angle = 2 * math.pi * (band.frequencies @ shifts.T)
+    return torch.cat([torch.cos(angle), torch.sin(angle)])
+
+
+def log_likelihoods(cleaned: Cleaned, pairs: Pairs, values: Tensor, transfer: Tensor, waves: Tensor) -> Tensor:
+    """Return the log of the summed likelihoods of all shifts, up to a constant, (p, r).
+
+    Parameters
+    ----------
+    values, transfer
+        The references of the pairs turned by r rotations each, (p, r, K).
+    waves
+        Of the shifts, see `shift_waves`.
+    """
+    b, c = cleaned.values[pairs.particle], cleaned.transfer[pairs.particle]
+    product = values * transfer * (pairs.weights * b.conj() * c)[:, None]
+    numerator = (torch.cat([product.real, product.imag], dim=-1).to(waves.dtype) @ waves).to(values.real.dtype)
+    own = (values.real**2 + values.imag**2) @ (pairs.weights * c**2)[..., None]
+    other = transfer**2 @ (pairs.weights * (b.real**2 + b.imag**2))[..., None]
+    scores = numerator * (own * other).clamp_min(_TINY).rsqrt()
+    return torch.logsumexp(scores * pairs.sharpness[:, None, None], dim=-1)
+
+
+def read(cleaned: Cleaned, rotations: Rotations) -> tuple[Tensor, Tensor]:
+    """Return values and transfer (n, r, K) of all volumes turned by rotations (n, r, 3, 3)."""
+    values, transfer = cleaned.turned.read(rotations, cleaned.band)
+    assert transfer is not None
+    return values[:, 0], transfer
+
+
+def _rows(power: ShellPower, rows: Tensor) -> ShellPower:
+    return ShellPower(power.signal[rows], power.noise[rows])

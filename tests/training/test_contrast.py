@@ -1,0 +1,233 @@
+"""Training by contrast: what is drawn, how it is scored, and that it learns from signal alone."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.devices import seeded
+from gumnet.errors import InputError
+from gumnet.geometry.fourier import friedel_multiplicity, shift_volumes, to_fourier
+from gumnet.geometry.so3 import random_rotations
+from gumnet.geometry.warp import voxel_coordinates
+from gumnet.geometry.wedge import missing_wedge
+from gumnet.model.matched_filter import MatchedFilter, MatchedFilterConfig, load_filter
+from gumnet.training.contrast import contrast_loss, learning_rate, train_matched
+from gumnet.training.contrast_config import ContrastConfig
+from gumnet.training.contrast_data import Microscopes, Views, ViewSource
+from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, shift_waves
+
+NETWORK = MatchedFilterConfig(grid=12, channels=4, kernels=(3, 3, 3))
+TINY = ContrastConfig(
+    network=NETWORK, steps=3, groups=2, views=3, mined=24, hard=6, near=2, microscopes=4, half_precision=False
+)
+
+
+def blobs(count: int, box: int = 24, seed: int = 0) -> torch.Tensor:
+    """Asymmetric sums of Gaussians, (count, N, N, N)."""
+    generator = seeded(seed)
+    points = voxel_coordinates(box)
+    centres = torch.randn(count, 8, 3, generator=generator) * 0.14 * box
+    distance = (points - centres[:, :, None, None, None]).square().sum(-1)
+    return torch.exp(-distance / (2 * (0.06 * box) ** 2)).sum(1)
+
+
+def source(snr: tuple[float, float], grid: int = 12, **kwargs: int) -> ViewSource:
+    return ViewSource(blobs(4), grid, microscopes=kwargs.get("microscopes", 4), snr=snr, generator=seeded(1))
+
+
+def noise_views(groups: int, views: int, seed: int) -> Views:
+    generator = seeded(seed)
+    n = groups * views
+    rotations = random_rotations(n, generator=generator, dtype=torch.float32)
+    transfer = missing_wedge(12, 60.0).expand(n, -1, -1, -1)
+    return Views(torch.randn(n, 12, 12, 12, generator=generator), transfer, rotations)
+
+
+def test_the_score_is_the_one_of_the_search() -> None:
+    """An untrained filter's score at one shift is `gumnet.alignment.score` of the same volumes and pose."""
+    grid = 16
+    model = MatchedFilter(MatchedFilterConfig(grid=grid))
+    views = source((0.5, 0.5), grid).draw(1, 3, seeded(3))
+    with torch.no_grad():
+        cleaned = Cleaned.of(model, views.volumes, views.transfer)
+        pairs = Pairs.of(model, cleaned, torch.tensor([0]), torch.tensor([2]))
+        rotations = random_rotations(5, generator=seeded(4), dtype=torch.float32)
+        values, transfer = read(cleaned, rotations.expand(3, -1, -1, -1))
+        waves = shift_waves(cleaned.band, 0.0)
+        logs = log_likelihoods(cleaned, pairs, values[:1], transfer[:1], waves)
+        comparison = Comparison.of(
+            views.volumes[:1], views.volumes[2:], views.transfer[:1].square(), views.transfer[2:].square()
+        )
+        # Whitened by the search, a volume has lost its transfer; ours have theirs divided out already.
+        again = [views.volumes[i : i + 1] for i in (0, 2)]
+        plain = Comparison.of(*again, None, None)
+    full = replace(
+        comparison,
+        reference=plain.reference,
+        spectra=plain.spectra,
+        shell_weights=shell_weights_of(model, cleaned),
+    )
+    want = rescored(full, Candidates(rotations[None], torch.zeros(1, 5, 3), torch.zeros(1, 5)), model.config.shells)
+    torch.testing.assert_close(logs / pairs.sharpness, want.scores, atol=1e-4, rtol=1e-3)
+
+
+def shell_weights_of(model: MatchedFilter, cleaned: Cleaned) -> torch.Tensor:
+    from gumnet.alignment.band import ShellPower, pooled, shell_weights
+
+    power = cleaned.power
+    a, b = (ShellPower(power.signal[i : i + 1], power.noise[i : i + 1]) for i in (0, 2))
+    return shell_weights(*pooled(a, b))
+
+
+def test_shifts_are_those_of_the_search() -> None:
+    """A particle moved by whole voxels scores there what it scores at home unmoved."""
+    model = MatchedFilter(NETWORK)
+    views = source((50.0, 50.0)).draw(1, 3, seeded(3))
+    shift = torch.tensor([1.0, -2.0, 0.0])
+    moved = shift_volumes(views.volumes[:1], shift)
+    volumes = torch.cat([views.volumes[:1], moved])
+    with torch.no_grad():
+        cleaned = Cleaned.of(model, volumes, views.transfer[:1].expand(2, -1, -1, -1))
+        pairs = Pairs.of(model, cleaned, torch.tensor([0]), torch.tensor([1]))
+        values, transfer = read(cleaned, torch.eye(3).expand(2, 1, 3, 3))
+        waves = shift_waves(cleaned.band, 2.0)
+        each = torch.stack(
+            [
+                log_likelihoods(cleaned, pairs, values[:1], transfer[:1], waves[:, i : i + 1])[0, 0]
+                for i in range(waves.shape[1])
+            ]
+        )
+    axis = torch.arange(-2.0, 3.0)
+    torch.testing.assert_close(torch.cartesian_prod(axis, axis, axis)[int(each.argmax())], shift)
+
+
+def test_microscopes_have_noise_of_unit_power() -> None:
+    box = 16
+    drawn = Microscopes.draw(12, box, box, seeded(0))
+    total = (drawn.noise.square() * friedel_multiplicity(box)).sum(dim=(1, 2, 3))
+    assert float(total.max()) <= 1.0 + 1e-5
+    # Only what lies at the Nyquist frequency is left out, and it holds little unless the noise is white.
+    assert float(total.min()) > 0.8
+    assert bool((drawn.noise[drawn.transfer == 0] == 0).all())
+
+
+def test_views_have_the_ratio_of_signal_to_noise_asked_for() -> None:
+    """Two draws with the same random numbers but noise: at very high SNR the noise is gone, at 1 it is as strong."""
+    clean = source((1e6, 1e6), 24).draw(16, 3, seeded(5))
+    noisy = source((1.0, 1.0), 24).draw(16, 3, seeded(5))
+    correlation = (clean.volumes * noisy.volumes).mean(dim=(1, 2, 3))
+    # A tenth are nearly clean; the others correlate by sqrt(SNR / (1 + SNR)) with what they show.
+    middle = correlation[correlation < 0.9].median()
+    assert 0.6 < float(middle) < 0.85
+    torch.testing.assert_close(noisy.volumes.square().mean(dim=(1, 2, 3)), torch.ones(48), atol=1e-4, rtol=0)
+
+
+def test_clean_views_match_at_their_true_rotation() -> None:
+    network = MatchedFilterConfig(grid=16)
+    config = replace(TINY, network=network, jitter_degrees=0.0, near=0, groups=6)
+    views = source((1e4, 1e4), network.grid).draw(6, 3, seeded(2))
+    with torch.no_grad():
+        _, won = contrast_loss(MatchedFilter(network), views, config, seeded(3))
+    assert float(won.mean()) > 0.9
+
+
+def test_nothing_is_written_into_the_wedge_of_views() -> None:
+    views = source((0.1, 0.1)).draw(4, 3, seeded(0))
+    spectra = to_fourier(views.volumes).abs()
+    assert float((spectra * (views.transfer == 0)).amax()) < 1e-3 * float(spectra.amax())
+
+
+def test_pure_noise_stays_at_chance() -> None:
+    """Particles of independent noise have no relative rotation: a filter trained on them finds none."""
+    config = replace(TINY, near=0, groups=4, learning_rate=1e-2)
+    torch.manual_seed(0)
+    model = MatchedFilter(NETWORK)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    for step in range(15):
+        loss, _ = contrast_loss(model, noise_views(4, 3, step), config, seeded(step))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        results = [contrast_loss(model, noise_views(4, 3, 1000 + s), config, seeded(1000 + s)) for s in range(25)]
+    won = torch.cat([w for _, w in results])
+    chance = 1 / (config.mined + 1)
+    # 300 pairs: four standard deviations of a binomial.
+    assert abs(float(won.mean()) - chance) < 4 * (chance * (1 - chance) / len(won)) ** 0.5
+    assert float(torch.stack([loss for loss, _ in results]).mean()) > 3.0  # log(25) = 3.22 at chance
+
+
+def test_the_loss_falls() -> None:
+    config = replace(TINY, groups=4, snr=(0.1, 0.1))
+    drawn = source(config.snr, microscopes=1)
+    torch.manual_seed(0)
+    model = MatchedFilter(NETWORK)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    views = drawn.draw(4, 3, seeded(0))
+    losses = []
+    for _ in range(20):
+        loss, _ = contrast_loss(model, views, config, seeded(1))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_run_resumes_as_if_never_interrupted(tmp_path) -> None:
+    config = replace(TINY, steps=4, save_every=2)
+    whole = train_matched(config, tmp_path / "whole", structures=blobs(3))
+
+    class StopError(Exception):
+        pass
+
+    import gumnet.training.contrast as contrast
+
+    original, calls = contrast.contrast_loss, []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise StopError
+        return original(*args, **kwargs)
+
+    contrast.contrast_loss = failing
+    try:
+        with pytest.raises(StopError):
+            train_matched(config, tmp_path / "parts", structures=blobs(3))
+    finally:
+        contrast.contrast_loss = original
+    resumed = train_matched(config, tmp_path / "parts", structures=blobs(3), resume=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    loaded = load_filter(tmp_path / "parts" / "model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), whole.parameters(), strict=True))
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 4
+    assert lines[-1]["loss"] > 0
+
+
+def test_another_run_is_not_resumed(tmp_path) -> None:
+    train_matched(replace(TINY, steps=1), tmp_path / "run", structures=blobs(2))
+    with pytest.raises(InputError, match="mined"):
+        train_matched(replace(TINY, steps=1, mined=25), tmp_path / "run", structures=blobs(2), resume=True)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = ContrastConfig(steps=100, warmup=0.1, learning_rate=1.0)
+    rates = [learning_rate(step, config) for step in range(100)]
+    assert rates[9] == pytest.approx(1.0)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"views": 4}, {"views": 1}, {"hard": 200}, {"near_degrees": (40.0, 12.0)}, {"snr": (0.0, 1.0)}]
+)
+def test_impossible_runs_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        ContrastConfig(**wrong)  # type: ignore[arg-type]
