@@ -9,12 +9,10 @@ subtomogram of EMPIAR-10045 and EMD-3228). Prints the figures and writes results
 from __future__ import annotations
 
 import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from search import HERE, commit, hardware
+from common import Pairs, keep
 
 import gumnet
 from gumnet.evaluation.metrics import pair_errors
@@ -23,6 +21,7 @@ from gumnet.geometry.so3 import angular_distance_degrees, random_rotations
 from gumnet.geometry.warp import warp
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.io.mrc import read_map
+from gumnet.simulation.config import WedgeSide
 
 SEEDS = range(4)
 
@@ -70,14 +69,12 @@ def subtomogram(folder: Path) -> dict[str, float]:
     }
 
 
-def clean_pairs(wedge: str) -> dict[str, float]:
+def clean_pairs(wedge: WedgeSide) -> dict[str, float]:
     """Return the mean errors of 24 pairs of phantoms at SNR 100."""
     config = gumnet.SimulationConfig(snr=100.0, wedge=wedge, whole_voxel_shifts=False, seed=5)
-    made = gumnet.simulate(pairs=24, config=config)
-    a, b = made.pairs.T.tolist()
-    read, weights = made.particles.read_volumes, made.particles.read_weights
-    poses = gumnet.align_pairs(read(a), read(b), weights_a=weights(a), weights_b=weights(b))
-    errors = pair_errors(poses, made.pair_truth())
+    pairs = Pairs.of(gumnet.simulate(pairs=24, config=config))
+    poses = gumnet.align_pairs(pairs.a, pairs.b, weights_a=pairs.weights_a, weights_b=pairs.weights_b)
+    errors = pair_errors(poses, pairs.truth)
     return {"degrees": float(errors.degrees.mean()), "voxels": float(errors.shifts.mean())}
 
 
@@ -86,21 +83,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
-    now = datetime.now(UTC)
-    record = {
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
-        "hardware": hardware(),
+    figures = {
         "real tilt particles": tilt_particles(data / "real-tilt-particles"),
         "real subtomogram, five starts": subtomogram(data / "real-subtomogram"),
         "SNR 100, wedge on b": clean_pairs("b"),
         "SNR 100, wedge on both": clean_pairs("both"),
     }
-    for name, value in record.items():
+    for name, value in figures.items():
         print(f"{name}: {value}")
-    out = HERE / "results" / f"promises-{now:%Y-%m-%d-%H%M%S}.json"
-    out.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    print(f"written: {out.relative_to(HERE.parent)}")
+    keep("promises", figures)
 
 
 if __name__ == "__main__":
