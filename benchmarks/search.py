@@ -61,6 +61,8 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     if options.pairs < len(options.seeds) or not all(0 <= i < len(LEVELS) for i in options.levels):
         parser.error("give at least one pair a seed, and levels from the list")
+    if options.particles < 2 or options.peer_particles < 2 or options.peer_pairs == 0:
+        parser.error("give at least two particles, and one pair for the peers")
     return options
 
 

@@ -54,7 +54,9 @@ def measure_shared_reference(
             if reason is not None:
                 print(tables.missing_row(level.snr, level.noise, method, reason), flush=True)
                 continue
-            rows = torch.arange(options.peer_particles if method in PEERS else options.particles)
+            rows = torch.arange(
+                min(options.peer_particles, options.particles) if method in PEERS else options.particles
+            )
             poses, each, once = align_to_reference(method, made.particles.select(rows), reference, setting)
             one = Measured.of(rows, poses, made.truth[rows], each)
             measured[method] = one
