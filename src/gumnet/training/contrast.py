@@ -9,6 +9,7 @@ from any noise can be learned.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -25,7 +26,7 @@ from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
 from gumnet.progress import progress
 from gumnet.simulation.phantom import phantoms
-from gumnet.training.checkpoint import check_run, write_run
+from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Views, ViewSource
 from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, shift_waves
@@ -34,6 +35,7 @@ from gumnet.types import Rotations, Volumes
 
 _BOX = 32
 _MICROSCOPES, _START, _STEP = range(10, 13)
+_NETWORK, _AVERAGED, _OPTIMISER = "network.", "averaged.", "optimiser."
 
 
 def contrast_loss(
@@ -84,10 +86,10 @@ def train_matched(
     resume: bool = False,
     overwrite: bool = False,
 ) -> MatchedFilter:
-    """Train a matched filter on simulated particles, and return it as it is after the last step.
+    """Train a matched filter on simulated particles, and return the running average of its weights.
 
     ``out`` gets run.json, metrics.jsonl (one JSON object every few steps), checkpoint.safetensors and, with every
-    checkpoint, model.safetensors. One seed gives one result, interrupted and resumed or not.
+    checkpoint, model.safetensors, the averaged filter. One seed gives one result, interrupted and resumed or not.
 
     Parameters
     ----------
@@ -117,10 +119,11 @@ def train_matched(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, _START).initial_seed())
         model = MatchedFilter(config.network)
+        averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
-    start = _load(folder, model, optimiser) if resume else 0
+    start = _load(folder, model, averaged, optimiser) if resume else 0
     begun, losses, wins = time.perf_counter(), [], []
-    with progress("training", config.steps) as display, (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+    with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
         display.advance(start)
         for step in range(start, config.steps):
             generator = stream(config.seed, _STEP, step)
@@ -132,6 +135,7 @@ def train_matched(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, config)
             optimiser.step()
+            _average(averaged, model, step)
             losses.append(float(loss.detach()))
             wins.append(float(won.mean()))
             display.advance(1)
@@ -147,8 +151,8 @@ def train_matched(
                 log.flush()
                 losses, wins = [], []
             if (step + 1) % config.save_every == 0 or last:
-                _save(folder, model, optimiser, step + 1)
-    return model.eval()
+                _save(folder, model, averaged, optimiser, step + 1)
+    return averaged.eval()
 
 
 def learning_rate(step: int, config: ContrastConfig) -> float:
@@ -188,28 +192,40 @@ def _turns(n: int, count: int, degrees: tuple[float, float], generator: torch.Ge
     return rotation_from_vector(axes * torch.deg2rad(angles))
 
 
-def _save(folder: Path, model: MatchedFilter, optimiser: torch.optim.Optimizer, step: int) -> None:
-    tensors = {f"network.{name}": tensor for name, tensor in model.state_dict().items()}
+@torch.no_grad()
+def _average(averaged: MatchedFilter, model: MatchedFilter, step: int) -> None:
+    """Move the running average of the weights, over the last 200 steps or a tenth of all, towards those of a step."""
+    keep = min(1 - 1 / 200, 1 - 10 / (10 + step))
+    for mean, now in zip(averaged.parameters(), model.parameters(), strict=True):
+        mean.lerp_(now, 1 - keep)
+
+
+def _save(
+    folder: Path, model: MatchedFilter, averaged: MatchedFilter, optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    tensors = {_NETWORK + name: tensor for name, tensor in model.state_dict().items()}
+    tensors |= {_AVERAGED + name: tensor for name, tensor in averaged.state_dict().items()}
     for index, entry in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{key}": tensor for key, tensor in entry.items()}
-    with write_whole(folder / "checkpoint.safetensors", overwrite=True) as temporary:
+        tensors |= {f"{_OPTIMISER}{index}.{key}": tensor for key, tensor in entry.items()}
+    with write_whole(folder / CHECKPOINT, overwrite=True) as temporary:
         write_tensors(temporary, tensors, {"step": str(step)})
-    save_filter(folder / "model.safetensors", model, overwrite=True)
+    save_filter(folder / MODEL, averaged, overwrite=True)
 
 
-def _load(folder: Path, model: MatchedFilter, optimiser: torch.optim.Optimizer) -> int:
-    """Fill model and optimiser from the last checkpoint, if there is one, and return the steps done."""
-    path = folder / "checkpoint.safetensors"
+def _load(folder: Path, model: MatchedFilter, averaged: MatchedFilter, optimiser: torch.optim.Optimizer) -> int:
+    """Fill models and optimiser from the last checkpoint, if there is one, and return the steps done."""
+    path = folder / CHECKPOINT
     if not path.exists():
         return 0
     tensors, header = read_tensors(path)
-    stored = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-    check_tensors(stored, model.state_dict(), path)
-    model.load_state_dict(stored)
+    for prefix, filled in ((_NETWORK, model), (_AVERAGED, averaged)):
+        stored = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        check_tensors(stored, filled.state_dict(), path)
+        filled.load_state_dict(stored)
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
+        if name.startswith(_OPTIMISER):
+            index, key = name.removeprefix(_OPTIMISER).split(".")
             state.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return int(header["step"])

@@ -52,9 +52,9 @@ class ContrastConfig:
 
     network: MatchedFilterConfig = field(default_factory=MatchedFilterConfig)
     steps: int = 4000
-    groups: int = 6
+    groups: int = 5
     views: int = 5
-    mined: int = 128
+    mined: int = 96
     hard: int = 12
     near: int = 4
     near_degrees: tuple[float, float] = (12.0, 40.0)
@@ -63,11 +63,11 @@ class ContrastConfig:
     structures: int = 256
     structure_seed: int = 10_000
     microscopes: int = 128
-    snr: tuple[float, float] = (0.03, 0.4)
-    learning_rate: float = 2e-3
+    snr: tuple[float, float] = (0.05, 0.5)
+    learning_rate: float = 4e-3
     warmup: float = 0.05
     half_precision: bool = True
-    save_every: int = 200
+    save_every: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:

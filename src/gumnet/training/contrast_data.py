@@ -26,6 +26,9 @@ from gumnet.types import Rotations, Volumes, Weights
 _TINY = 1e-30
 _ZOOM = (0.85, 1.3)
 """Structures are made smaller and larger, so that a filter is bound to no one size."""
+_OFF_CENTRE = 0.1
+"""Particles lie up to this share of the box from its centre, on each axis. The network commutes with shifts, but what
+it is told of the noise is read off the corners, where a particle far from the centre reaches."""
 _SLOPE = (-0.5, 1.5)
 _FALL = (-6.0, 18.0)
 """Amplitudes are multiplied by ``k^slope exp(-fall k^2)``: spectra of maps differ by as much, and a map that was
@@ -88,10 +91,10 @@ class Microscopes:
                 defocus_um=1 + 4 * u[2],
                 amplitude_contrast=0.07 + 0.05 * u[3],
                 envelope_of_nyquist=0.3 + 0.5 * u[4],
-                ctf=u[5] < 0.75,
+                ctf=u[5] < 0.85,
             )
             ctf, damping = radial_transfer(config), envelope(config)
-            observed = missing_wedge(box, config.tilt_max_degrees) if u[6] < 0.7 else torch.ones_like(ctf)
+            observed = missing_wedge(box, config.tilt_max_degrees) if u[6] < 0.8 else torch.ones_like(ctf)
             parts = torch.stack([p * observed for p in (ctf.square(), damping.square(), torch.ones_like(ctf))])
             parts = parts / (parts * multiplicity).sum(dim=(1, 2, 3), keepdim=True)
             mixed = (_shares(generator)[:, None, None, None] * parts).sum(0)
@@ -154,7 +157,9 @@ class ViewSource:
 
         spectra = (spectra * radial(self._radius)[:, None]).flatten(0, 1)
         power = power * radial(torch.arange(power.shape[1]) / self._band.box).square()
-        spectra = spectra * phase_ramp(self._grid, torch.rand(n, 3, generator=generator) * 2 - 1)
+        spectra = spectra * phase_ramp(
+            self._grid, (torch.rand(n, 3, generator=generator) * 2 - 1) * _OFF_CENTRE * self._grid
+        )
 
         seen = torch.randint(len(microscopes.noise), (n,), generator=generator)
         spectra = spectra * microscopes.signal[seen]
@@ -211,9 +216,13 @@ def _radial(values: Tensor, box: int) -> Tensor:
 
 
 def _shares(generator: torch.Generator) -> Tensor:
-    """Return three shares that sum to 1, evenly over all such: noise as the CTF, as the envelope, and white."""
-    exponential = -torch.rand(3, generator=generator).clamp_min(1e-6).log()
-    return exponential / exponential.sum()
+    """Return three shares that sum to 1 of the noise's power: as the CTF, as the envelope, and white.
+
+    White noise, which leaves the low shells all but clean, is the easy case: one microscope in five has it.
+    """
+    u = torch.rand(2, generator=generator)
+    coloured = torch.stack([0.2 + 0.6 * u[0], 0.8 - 0.6 * u[0], torch.zeros(())])
+    return coloured if u[1] < 0.8 else torch.tensor([0.0, 0.0, 1.0])
 
 
 def _uniform(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
