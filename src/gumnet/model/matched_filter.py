@@ -96,20 +96,22 @@ class MatchedFilter(nn.Module):
         self.config = MatchedFilterConfig() if config is None else config
         c, k, described = self.config.channels, self.config.kernels, self.config.shells + 1
         widths = [1, *[c] * (len(k) - 1), 2]
-        self.convolutions = nn.ModuleList(
+        layers = [
             nn.Conv3d(widths[i], widths[i + 1], k[i], padding=k[i] // 2, padding_mode="circular")
             for i in range(len(k) if self.config.network else 0)
-        )
-        hidden = len(self.convolutions) - 1
+        ]
+        for layer in layers:
+            # So that noise of unit variance keeps its variance from layer to layer.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        if layers:
+            nn.init.zeros_(layers[-1].weight)
+        self.convolutions = nn.ModuleList(layers)
+        hidden = len(layers) - 1
         self.condition = _perceptron(described, 2 * c * hidden) if self.config.conditioned and hidden > 0 else None
         self.correction = _perceptron(described, self.config.shells + 1) if self.config.weighted else None
         self.log_sharpness = nn.Parameter(torch.tensor(_FIRST_SHARPNESS).log())
-        for i, convolution in enumerate(self.convolutions):
-            # So that noise of unit variance keeps its variance from layer to layer.
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
-            if i == hidden:
-                nn.init.zeros_(convolution.weight)
 
     def power(self, volumes: Volumes, transfer: Weights | None = None) -> ShellPower:
         """Return signal and noise of the shells 0 ... grid // 2 of volumes, (n, grid // 2 + 1), see `shell_power`.
