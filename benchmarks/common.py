@@ -9,7 +9,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -130,11 +130,10 @@ class Pairs:
         )
 
     def masked(self, radius: float | None) -> Pairs:
-        """Return the pairs with a soft sphere of this radius, in voxels, on every volume; None leaves them."""
+        """Return the pairs with a soft sphere of this radius, in voxels, on every a; None leaves them."""
         if radius is None:
             return self
-        mask = soft_sphere(self.a.shape[-1], radius)
-        return Pairs(self.a * mask, self.b * mask, self.weights_a, self.weights_b, self.truth)
+        return replace(self, a=self.a * soft_sphere(self.a.shape[-1], radius))
 
 
 def load_structures(paths: Sequence[Path], map_voxel_size: float | None) -> tuple[Volumes, list[str]]:

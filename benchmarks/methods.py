@@ -13,6 +13,7 @@ from peers.cache import Cache, key_of
 import gumnet
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.batch import batch_size_for
+from gumnet.averaging.mask import soft_sphere
 from gumnet.devices import resolve_device
 from gumnet.particles import Particles, Poses
 from gumnet.types import Volume, Volumes, Weights
@@ -33,6 +34,8 @@ class Setting:
         In Angstrom.
     low_pass
         Finest resolution that is used, in Angstrom; None for all that the voxels hold.
+    mask
+        Radius of a soft sphere on the reference, a of a pair, in voxels; None for what each does by itself.
     refine, device, model
         Of our methods.
     """
@@ -40,6 +43,7 @@ class Setting:
     max_shift: float
     voxel_size: float
     low_pass: float | None = None
+    mask: float | None = None
     refine: bool = True
     device: str = "cpu"
     model: Path | None = None
@@ -61,7 +65,7 @@ def cannot_run(method: str, setting: Setting) -> str | None:
 def align_pairs(method: str, pairs: Pairs, setting: Setting, cache: Cache) -> tuple[Poses, Seconds]:
     """Return the poses of n pairs, and seconds a pair."""
     if method in PEERS:
-        return _peer_pairs(PEERS[method], pairs, setting, cache)
+        return _peer_pairs(PEERS[method], pairs.masked(setting.mask), setting, cache)
     _our_pairs(method, pairs.rows(slice(2)), setting)  # the first call warms up
     start = Seconds.now()
     found = _our_pairs(method, pairs, setting)
@@ -70,9 +74,17 @@ def align_pairs(method: str, pairs: Pairs, setting: Setting, cache: Cache) -> tu
 
 def _our_pairs(method: str, pairs: Pairs, setting: Setting) -> Poses:
     device = resolve_device(setting.device)
-    options = AlignerOptions(setting.refine, setting.max_shift, setting.max_frequency, setting.model)
+    box = pairs.a.shape[-1]
+    options = AlignerOptions(
+        refine=setting.refine,
+        max_shift=setting.max_shift,
+        max_frequency=setting.max_frequency,
+        model=setting.model,
+        # As an option, not on the volume: the noise is estimated where the mask would be 0.
+        mask=None if setting.mask is None else soft_sphere(box, setting.mask, device=device),
+    )
     aligner = make_aligner(method, options, device)
-    size = batch_size_for(options, pairs.a.shape[-1], device, shared_reference=False)
+    size = batch_size_for(options, box, device, shared_reference=False)
 
     def on(weights: Weights | None) -> Weights | None:
         return None if weights is None else weights.to(device)
@@ -115,6 +127,8 @@ def align_to_reference(
     are told by two runs: over some of the particles and over all.
     """
     n = len(particles)
+    if setting.mask is not None:
+        reference = reference * soft_sphere(particles.box, setting.mask)
     if method == "acryo":
         rows = list(range(n))
         volumes, weights = particles.read_volumes(rows), particles.read_weights(rows)

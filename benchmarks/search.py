@@ -50,7 +50,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--map-voxel-size", type=float, help="of maps that do not say it, in Angstrom")
     parser.add_argument("--wedge", choices=["b", "both"], default="b")
     parser.add_argument("--low-pass", type=float, help="finest resolution for all methods, in Angstrom")
-    parser.add_argument("--mask", type=float, help="radius of a soft sphere on all volumes, in voxels")
+    parser.add_argument("--mask", type=float, help="radius of a soft sphere on the reference (a of a pair), in voxels")
     parser.add_argument("--no-refine", action="store_true", help="for our methods")
     parser.add_argument("--device", default="cpu", help="for our methods")
     parser.add_argument("--threads", type=int, default=1, help="for our methods; peers have one")
@@ -75,7 +75,7 @@ def measure_pairs(options: argparse.Namespace, structures: Volumes, setting: Set
     for level in (LEVELS[i] for i in options.levels):
         configs = [level.config(seed, options.wedge) for seed in options.seeds]
         parts = [Pairs.of(gumnet.simulate(structures, pairs=count, config=config)) for config in configs]
-        pairs = Pairs.concatenate(parts).masked(options.mask)
+        pairs = Pairs.concatenate(parts)
         numbers = torch.arange(len(pairs))
         measured: dict[str, Measured] = {}
         for method in options.methods:
@@ -103,7 +103,13 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     setting = Setting(
-        MAX_SHIFT, VOXEL_SIZE_ANGSTROM, options.low_pass, not options.no_refine, options.device, options.model
+        MAX_SHIFT,
+        VOXEL_SIZE_ANGSTROM,
+        low_pass=options.low_pass,
+        mask=options.mask,
+        refine=not options.no_refine,
+        device=options.device,
+        model=options.model,
     )
     try:
         structures, names = load_structures(options.structures, options.map_voxel_size)

@@ -73,8 +73,7 @@ class Measured:
     def of(cls, rows: Tensor, poses: Poses, truth: Poses, seconds: Seconds, read: int = 0) -> Measured:
         """Return what is to be said of poses (n) with their true ones."""
         errors = pair_errors(poses, truth)
-        confidences = getattr(poses, "confidences", None)
-        calibration = None if confidences is None else Calibration.of(confidences, errors.degrees)
+        calibration = None if poses.confidences is None else Calibration.of(poses.confidences, errors.degrees)
         return cls(rows, errors, seconds, read, calibration)
 
     def figures(self) -> dict[str, Any]:

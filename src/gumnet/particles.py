@@ -31,11 +31,17 @@ class Poses:
         Translations of shape (n, 3), (x, y, z), in voxels.
     scores
         One score a particle, shape (n,); higher is better, NaN where there is none.
+    confidences
+        Posterior probability that the rotation is right to 15 degrees, shape (n,), NaN where there is none; or None.
+    spreads_degrees
+        Angular spread of the posterior about the rotation, root mean square, shape (n,), in degrees; or None.
     """
 
     rotations: Rotations
     shifts: Vectors
     scores: Scores
+    confidences: Scores | None = None
+    spreads_degrees: Scores | None = None
 
     @classmethod
     def identity(cls, n: int, dtype: torch.dtype = torch.float64) -> Poses:
@@ -57,24 +63,28 @@ class Poses:
             torch.cat([p.rotations for p in parts]),
             torch.cat([p.shifts for p in parts]),
             torch.cat([p.scores for p in parts]),
+            _joined([p.confidences for p in parts], parts),
+            _joined([p.spreads_degrees for p in parts], parts),
         )
 
     def __len__(self) -> int:
         return len(self.rotations)
 
     def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Poses:
-        return Poses(self.rotations[index], self.shifts[index], self.scores[index])
+        confidences = None if self.confidences is None else self.confidences[index]
+        spreads = None if self.spreads_degrees is None else self.spreads_degrees[index]
+        return Poses(self.rotations[index], self.shifts[index], self.scores[index], confidences, spreads)
 
     def inverse(self) -> Poses:
         """Return the poses of the reference on the particle: ``x_reference = R' x_particle + t'``."""
         transposed = self.rotations.mT
-        return Poses(transposed, -(transposed @ self.shifts[..., None])[..., 0], self.scores)
+        return replace(self, rotations=transposed, shifts=-(transposed @ self.shifts[..., None])[..., 0])
 
     def compose(self, inner: Poses) -> Poses:
         """Return the poses that apply ``inner`` first and then these: ``x -> R (R_inner x + t_inner) + t``."""
         rotations = self.rotations @ inner.rotations
         shifts = (self.rotations @ inner.shifts[..., None])[..., 0] + self.shifts
-        return Poses(rotations, shifts, self.scores)
+        return replace(self, rotations=rotations, shifts=shifts)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Poses:
         """Return the poses on another device or in another floating-point type."""
@@ -82,7 +92,17 @@ class Poses:
             self.rotations.to(device=device, dtype=dtype),
             self.shifts.to(device=device, dtype=dtype),
             self.scores.to(device=device, dtype=dtype),
+            None if self.confidences is None else self.confidences.to(device=device, dtype=dtype),
+            None if self.spreads_degrees is None else self.spreads_degrees.to(device=device, dtype=dtype),
         )
+
+
+def _joined(columns: Sequence[Scores | None], parts: Sequence[Poses]) -> Scores | None:
+    """Return an optional column of all parts, NaN for the parts without it; None if no part has it."""
+    if all(column is None for column in columns):
+        return None
+    filled = [torch.full_like(p.scores, torch.nan) if c is None else c for c, p in zip(columns, parts, strict=True)]
+    return torch.cat(filled)
 
 
 class Source(Protocol):

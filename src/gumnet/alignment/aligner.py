@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from gumnet.alignment.near import Near
 from gumnet.errors import InputError
+from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
-from gumnet.types import Volumes, Weights
+from gumnet.types import Volume, Volumes, Weights
 
 if TYPE_CHECKING:
     from gumnet.model.gumnet import GumNet
@@ -33,18 +35,30 @@ class AlignerOptions:
     refine
         Whether the poses of the search, or of the network, are refined continuously.
     max_shift
-        Largest shift along each axis, in voxels; a quarter of the box unless given.
+        Largest shift along each axis, in voxels, from the centre or from a prior; a quarter of the box unless given.
     max_frequency
         Highest frequency that is used, in cycles per voxel; all below Nyquist unless given, each shell weighted by its
         signal-to-noise.
     model
         Network, or path of its weights, for the methods that need one.
+    min_frequency
+        Lowest frequency that is used, in cycles per voxel; all but the mean unless given.
+    mask
+        Soft mask of the reference, (N, N, N), 0 to 1; the largest soft sphere in the box unless given.
+    symmetry
+        Point group of the reference; None where each has an orientation of its own, as in pairs.
+    near
+        With priors: how far from them to search. Unless given they are only refined.
     """
 
     refine: bool = True
     max_shift: float | None = None
     max_frequency: float | None = None
     model: GumNet | str | Path | None = None
+    min_frequency: float | None = None
+    mask: Volume | None = None
+    symmetry: PointGroup | None = None
+    near: Near | None = None
 
     def max_shift_voxels(self, box: int) -> float:
         """Return the largest shift along each axis, in voxels, for a box of ``box`` voxels."""
@@ -56,6 +70,10 @@ class AlignerOptions:
         if self.max_frequency is None:
             return highest
         return max(1, min(highest, round(self.max_frequency * box)))
+
+    def min_shell(self, box: int) -> int:
+        """Return the lowest shell that is used in a box of ``box`` voxels, 1 or more."""
+        return 1 if self.min_frequency is None else max(1, round(self.min_frequency * box))
 
 
 class Aligner(Protocol):
@@ -82,7 +100,8 @@ class Aligner(Protocol):
         weights_particles
             Shape (1 or n, N, N, N // 2 + 1), or None.
         prior
-            Poses (n) to start from: only their neighbourhood is searched. None searches all rotations.
+            Poses (n) to start from: only their neighbourhood is searched (`AlignerOptions.near`), and shifts are
+            limited relative to theirs. None searches all rotations.
         """
 
 
@@ -109,6 +128,9 @@ def make_aligner(method: str, options: AlignerOptions, device: torch.device) -> 
         raise InputError(f"unknown method {method!r}", cure=f"use one of: {', '.join(sorted(METHODS))}")
     if options.max_shift is not None and not 0 <= options.max_shift < float("inf"):
         raise InputError(f"max_shift of {options.max_shift} voxels is not possible", cure="give 0 or more voxels")
+    low, high = options.min_frequency, options.max_frequency
+    if low is not None and not (0 <= low < (0.5 if high is None else high)):
+        raise InputError(f"a lowest frequency of {low} leaves nothing", cure="give one below the highest")
     if options.max_frequency is not None and not options.max_frequency > 0:
         raise InputError(f"a highest frequency of {options.max_frequency} leaves nothing", cure="give one above 0")
     return METHODS[method](options, device)

@@ -78,6 +78,16 @@ class ShellPower:
     signal: Tensor
     noise: Tensor
 
+    def concentrated(self, share: float) -> ShellPower:
+        """Return the powers within a part of the box that holds all of the signal: it is denser there, noise is not.
+
+        Parameters
+        ----------
+        share
+            The part's share of the box, above 0, up to 1.
+        """
+        return ShellPower(self.signal / share, self.noise)
+
 
 def shell_power(volumes: Volumes, transfer: Tensor | None) -> ShellPower:
     """Return signal and noise power of each shell of volumes (n, N, N, N), read off the volumes themselves.

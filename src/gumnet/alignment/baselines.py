@@ -9,11 +9,10 @@ from typing import Protocol
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.exhaustive import COARSE_SHELLS
 from gumnet.alignment.fa import FaSearch
+from gumnet.alignment.finish import at_priors, compare, finish
 from gumnet.alignment.ht import HtSearch
-from gumnet.alignment.refine import refine_in_two_bands
-from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.alignment.score import Candidates
 from gumnet.alignment.shells import Masked, Shells
 from gumnet.averaging.mask import soft_sphere
 from gumnet.particles import Poses
@@ -72,21 +71,13 @@ class BaselineAligner:
         prior: Poses | None = None,
     ) -> Poses:
         """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
-        box = reference.shape[-1]
-        shells, max_shift = self.options.max_shell(box), self.options.max_shift_voxels(box)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             if prior is None:
                 found = self._found(reference, particles, weights_reference, weights_particles)
             else:
-                found = Candidates.from_poses(prior, self.device)
-            comparison = Comparison.of(reference, particles, weights_reference, weights_particles)
-            if self.options.refine:
-                found = refine_in_two_bands(
-                    comparison, found, coarse_shells=COARSE_SHELLS, shells=shells, max_shift=max_shift
-                )
-            else:
-                found = rescored(comparison, found, shells)
-        return found.poses()
+                found = at_priors(prior, self.device)
+            comparison = compare(self.options, reference, particles, weights_reference, weights_particles, prior)
+            return finish(self.options, comparison, found, prior)
 
     def _found(
         self, reference: Volumes, particles: Volumes, weights_a: Weights | None, weights_b: Weights | None

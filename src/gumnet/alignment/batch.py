@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.exhaustive import CANDIDATES
-from gumnet.alignment.refine import FULL_BAND_CANDIDATES
+from gumnet.alignment.refine import stages
+from gumnet.alignment.spectrum import PADDING
 from gumnet.errors import InputError
 
-_BUDGET_BYTES = {"cpu": 400_000_000, "cuda": 4_000_000_000}
-_MOST = 64
+DEFAULT_MEMORY_GIGABYTES = 2.0
+"""On a CPU. Enough for boxes of 96, and batches beyond a few particles are no faster there."""
+_GPU_SHARE = 0.25
+_MOST = {"cpu": 16, "cuda": 512}
+_PROGRAM_BYTES = 400_000_000
+"""The interpreter and its libraries."""
+_BYTES_A_COEFFICIENT = 400
+"""In a step of refinement, for each candidate: eight numbers read, six derivatives, and the copies that they pass
+through on the way to the normal equations (measured)."""
+_COPIES = 2.5
+"""Peak of the memory while a spectrum with its derivatives is made, over what it takes in the end (measured)."""
 
 
 def batch_size_for(
-    options: AlignerOptions, box: int, device: torch.device, *, shared_reference: bool, wanted: int | None = None
+    options: AlignerOptions,
+    box: int,
+    device: torch.device,
+    *,
+    shared_reference: bool,
+    wanted: int | None = None,
+    memory_gigabytes: float | None = None,
 ) -> int:
     """Return how many particles a batch holds so that refinement, the hungriest step, stays within memory.
 
@@ -24,17 +41,34 @@ def batch_size_for(
         Whether all particles share one reference; otherwise each brings a spectrum of its own.
     wanted
         What the caller asked for, which goes first.
+    memory_gigabytes
+        Limit; 2 on a CPU and a quarter of what is free on a GPU unless given.
+
+    Raises
+    ------
+    InputError
+        If the limit does not hold one particle.
     """
     if wanted is not None:
         if wanted < 1:
             raise InputError(f"a batch_size of {wanted} is not possible", cure="give 1 or more, or None")
         return wanted
+    if memory_gigabytes is not None:
+        budget = memory_gigabytes * 1e9
+    elif device.type == "cuda":
+        budget = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+    else:
+        budget = DEFAULT_MEMORY_GIGABYTES * 1e9
     shells = options.max_shell(box)
-    # Half a ball of coefficients for the last candidates, and the low band for all, each with six derivatives: complex,
-    # and about four copies on the way to the normal equations.
-    coefficients = FULL_BAND_CANDIDATES * (2 / 3 * torch.pi * shells**3) + CANDIDATES * 1000
-    each = coefficients * 6 * 8 * 4
-    if not shared_reference:
-        # Eight real channels on a grid twice as fine, and one more copy while they are made.
-        each += 2 * 8 * 4 * (4 * shells + 5) ** 3
-    return int(max(1, min(_MOST, _BUDGET_BYTES[device.type] // each)))
+    coefficients = max(stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in stages(shells))
+    # Eight real channels on a grid twice as fine.
+    spectrum = _COPIES * 8 * 4 * min(2 * PADDING * (shells + 1) + 1, PADDING * box + 1) ** 3
+    volumes = 10 * 4 * box**3
+    each = coefficients * _BYTES_A_COEFFICIENT + volumes + (0 if shared_reference else spectrum)
+    fixed = _PROGRAM_BYTES + (spectrum if shared_reference else 0)
+    if memory_gigabytes is not None and fixed + each > budget:
+        raise InputError(
+            f"{memory_gigabytes:g} GB of memory do not hold one particle of box {box}",
+            cure=f"allow {math.ceil((fixed + each) / 1e8) / 10:g} GB, or use a lower resolution limit",
+        )
+    return int(max(1, min(_MOST[device.type], (budget - fixed) // each)))

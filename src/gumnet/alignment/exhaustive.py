@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.grid_search import search
-from gumnet.alignment.refine import refine_in_two_bands
-from gumnet.alignment.score import Candidates, Comparison, rescored
-from gumnet.geometry.so3 import grid_size_for_spacing, super_fibonacci
+from gumnet.alignment.finish import at_priors, compare, finish
+from gumnet.alignment.grid_search import Limits, Step, search, search_near
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
-COARSE_SHELLS = 7
-"""Highest shell of the grid search: 55 A in a box of 32 voxels of 12 A."""
-GRID_SPACING_DEGREES = 15.0
-"""Spacing of the grid. Most rotations lie within 8 degrees of the nearest: at the rim of a particle two thirds as
-wide as its box, under a third of a period of shell 7."""
-CANDIDATES = 16
+STEPS = (Step(20.0, 5), Step(15.0, 7, within=4.0))
+"""Most rotations lie within 8 degrees of the nearest of the fine grid: at the rim of a particle two thirds as wide as
+its box, under a third of a period of shell 7, which is 55 A in a box of 32 voxels of 12 A."""
+CANDIDATES = 8
 """How many peaks of the grid search are refined in the low band: cheap, and the highest of the grid need not be it."""
 SEPARATION_DEGREES = 20.0
 """Least angle between two of them: two on one peak would be refined to the same pose."""
@@ -55,24 +51,22 @@ class ExhaustiveAligner:
     ) -> Poses:
         """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
         box = reference.shape[-1]
-        shells, max_shift = self.options.max_shell(box), self.options.max_shift_voxels(box)
+        limits: Limits = {
+            "max_shift": self.options.max_shift_voxels(box),
+            "candidates": CANDIDATES,
+            "separation_degrees": SEPARATION_DEGREES,
+            "symmetry": self.options.symmetry,
+        }
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            comparison = Comparison.of(reference, particles, weights_reference, weights_particles)
+            comparison = compare(self.options, reference, particles, weights_reference, weights_particles, prior)
+            shells = self.options.max_shell(box)
+            steps = tuple(replace(step, shells=min(step.shells, shells)) for step in STEPS)
             if prior is None:
-                found = search(
-                    comparison,
-                    super_fibonacci(grid_size_for_spacing(GRID_SPACING_DEGREES)),
-                    shells=min(COARSE_SHELLS, shells),
-                    max_shift=max_shift,
-                    candidates=CANDIDATES,
-                    separation_degrees=SEPARATION_DEGREES,
-                )
+                found = search(comparison, steps, **limits)
+            elif self.options.near is not None:
+                grid = self.options.near.grid(steps[-1].spacing_degrees)
+                rotations = prior.rotations.double().cpu()[:, None] @ grid
+                found = search_near(comparison, rotations, shells=steps[-1].shells, **limits)
             else:
-                found = Candidates.from_poses(prior, self.device)
-            if self.options.refine:
-                found = refine_in_two_bands(
-                    comparison, found, coarse_shells=COARSE_SHELLS, shells=shells, max_shift=max_shift
-                )
-            else:
-                found = rescored(comparison, found.best(1), shells)
-        return found.poses()
+                found = at_priors(prior, self.device)
+            return finish(self.options, comparison, found, prior)

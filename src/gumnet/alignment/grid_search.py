@@ -1,22 +1,118 @@
-"""Scores of a grid of rotations, with all shifts at once by FFT, and the best of them."""
+"""Exhaustive search in two steps of growing band, with all shifts at once by FFT.
+
+Every rotation of a coarse grid is scored in the lowest shells. Of a finer grid, in a wider band, only the rotations are
+scored whose coarse neighbour was among the best. The reference is interpolated at the bases of the grids alone, a 24th
+of their rotations (`gumnet.alignment.rotation_grid`), and the particle's coefficients are put in the order that each of
+the 24 turns of a cube asks for. A shift found for the turned coefficients is turned back: ``t = Q t'``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
-from gumnet.alignment.score import BandData, Candidates, Comparison, norms
-from gumnet.types import Rotations, Vectors
+from gumnet.alignment.rotation_grid import TURNS, RotationGrid, cube_turns, turned_indices
+from gumnet.alignment.score import TINY, BandData, Candidates, Comparison, norms
+from gumnet.alignment.shift_plane import ShiftPlane
+from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.geometry.symmetry import PointGroup
+from gumnet.types import Mask, Rotations
 
 _CHUNK_VALUES = {"cpu": 200_000, "cuda": 20_000_000}
 """How many correlations are held at once: on a CPU so many that they stay in its cache (twice as fast as 4 million
 are), on a GPU so many that they keep it busy."""
+_BLOCK = {"cpu": 1, "cuda": 64}
+"""How many particles are searched at once."""
+_LEAST = 64
+"""How many rotations of a finer grid are scored at least."""
+
+
+class Limits(TypedDict):
+    """What both kinds of search are told, see `search`."""
+
+    max_shift: float
+    candidates: int
+    separation_degrees: float
+    symmetry: PointGroup | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the search: a grid and the highest shell that its rotations are scored with.
+
+    Parameters
+    ----------
+    spacing_degrees
+        Spacing of the grid.
+    shells
+        Highest shell.
+    within
+        Rotations are scored whose nearest of the grid before is so many standard deviations (of all scores there) below
+        the best, or less: few where one peak stands out, many where none does. Without effect in the first step.
+    """
+
+    spacing_degrees: float
+    shells: int
+    within: float = math.inf
 
 
 def search(
+    comparison: Comparison,
+    steps: tuple[Step, ...],
+    *,
+    max_shift: float,
+    candidates: int,
+    separation_degrees: float,
+    symmetry: PointGroup | None = None,
+) -> Candidates:
+    """Return the best poses of each particle over all rotations and shifts, distinct in rotation, the best first.
+
+    Parameters
+    ----------
+    comparison
+        n particles and their reference, or one each. A shared reference is turned once for all of them.
+    steps
+        From coarse to fine.
+    max_shift
+        Largest shift along each axis, in voxels.
+    candidates
+        How many poses a particle are wanted.
+    separation_degrees
+        Least angle between two of them.
+    symmetry
+        Point group of the reference: of equivalent rotations only one is scored.
+    """
+    levels = _levels(comparison, steps, max_shift, symmetry)
+    shared = len(comparison.reference) == 1
+    tables = [level.table(slice(None)) if shared else None for level in levels]
+    block = _BLOCK[comparison.reference.device.type]
+    found = []
+    for start in range(0, len(comparison), block):
+        rows = slice(start, min(start + block, len(comparison)))
+        index = torch.nonzero(levels[0].wanted)[:, 0].expand(rows.stop - rows.start, -1)
+        scores = places = torch.empty(0)
+        for depth, level in enumerate(levels):
+            counted = None
+            if depth > 0:
+                index, counted = level.best_placed(levels[depth - 1].grid, index, scores)
+            scores, places = level.scores(tables[depth] or level.table(rows), rows, index)
+            if counted is not None:
+                scores = scores.masked_fill(~counted, -torch.inf)
+        last = levels[-1]
+        chosen = distinct(last.rotations[index], scores, candidates, separation_degrees, symmetry)
+        index, places = index.gather(1, chosen), places.gather(1, chosen)
+        turns = cube_turns().to(last.rotations)[index % TURNS]
+        shifts = (turns @ last.plane.shifts[places][..., None])[..., 0]
+        found.append(Candidates(last.rotations[index], shifts, scores.gather(1, chosen)))
+    return Candidates.concatenate(found)
+
+
+def search_near(
     comparison: Comparison,
     rotations: Rotations,
     *,
@@ -24,119 +120,153 @@ def search(
     max_shift: float,
     candidates: int,
     separation_degrees: float,
+    symmetry: PointGroup | None = None,
 ) -> Candidates:
-    """Score a grid of rotations at all shifts and return the best, distinct in rotation.
-
-    Against one shared reference a rotated reference is made once and compared with every particle; otherwise each
-    particle has its own.
-
-    Parameters
-    ----------
-    rotations
-        Shape (r, 3, 3), the same for all particles.
-    shells
-        Highest shell that is used.
-    max_shift
-        Largest shift along each axis, in voxels.
-    candidates
-        How many poses a particle are wanted.
-    separation_degrees
-        Least angle between two of them.
-    """
-    device = comparison.reference.device
-    band = Band.up_to(comparison.box, shells, device)
-    data = comparison.within(band)
+    """Return the best poses of each particle among rotations (n, r, 3, 3) of its own; see `search`."""
+    band = Band.up_to(comparison.box, shells, comparison.reference.device)
+    data, plane = comparison.within(band), ShiftPlane.of(band, max_shift)
     turned = comparison.turned_reference(band.shells)
-    plane = _ShiftPlane.of(band, max_shift, device)
-    chunk = max(1, _CHUNK_VALUES[device.type] // plane.box**3)
-    rotations = rotations.to(device=device, dtype=torch.float32)
-    scores = torch.empty(len(comparison), len(rotations), device=device)
-    best = torch.empty(len(comparison), len(rotations), dtype=torch.int64, device=device)
-    for start in range(0, len(rotations), chunk):
-        part = slice(start, start + chunk)
-        if len(turned.fine) == 1:
-            values, transfer = turned.read(rotations[None, part], band)
-            for i in range(len(comparison)):
-                scores[i, part], best[i, part] = _best_shifts(values[:, 0], transfer, data[i : i + 1], plane)
-        else:
-            for i in range(len(comparison)):
-                values, transfer = turned[i : i + 1].read(rotations[None, part], band)
-                scores[i, part], best[i, part] = _best_shifts(values[:, 0], transfer, data[i : i + 1], plane)
-    return _distinct(rotations, plane.shifts, scores, best, candidates, separation_degrees)
+    rotations = rotations.to(device=comparison.reference.device, dtype=torch.float32)
+    chunk = max(1, _CHUNK_VALUES[rotations.device.type] // plane.box**3)
+    found = []
+    for i in range(len(rotations)):
+        rows = slice(i, i + 1)
+        own = turned if len(turned.fine) == 1 else turned[rows]
+        tops, places = [], []
+        for start in range(0, rotations.shape[1], chunk):
+            values, transfer = own.read(rotations[rows, start : start + chunk], band)
+            products = torch.complex(values[0, 0], values[0, 1]) * data.matched[i]
+            products = products if transfer is None else products * transfer[0]
+            top, place = plane.correlations(plane.laid_out(products.conj().resolve_conj())).max(dim=1)
+            tops.append(top / norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, data[rows])[0])
+            places.append(place)
+        scores, place = torch.cat(tops)[None], torch.cat(places)
+        chosen = distinct(rotations[rows], scores, candidates, separation_degrees, symmetry)
+        shifts = plane.shifts[place[chosen]]
+        found.append(Candidates(rotations[i][chosen], shifts, scores.gather(1, chosen)))
+    return Candidates.concatenate(found)
+
+
+def _levels(
+    comparison: Comparison, steps: tuple[Step, ...], max_shift: float, symmetry: PointGroup | None
+) -> list[_Level]:
+    """Return the levels of the search; under symmetry each scores what the asymmetric unit needs."""
+    levels = [_Level.of(comparison, step, max_shift) for step in steps]
+    if symmetry is None or symmetry.order == 1:
+        return levels
+    wanted = symmetry.in_asymmetric_unit(levels[-1].grid.rotations).to(comparison.reference.device)
+    for depth in range(len(levels) - 1, -1, -1):
+        levels[depth] = replace(levels[depth], wanted=wanted)
+        if depth > 0:
+            # The nearest of a coarser grid may lie across the edge of the unit.
+            coarse = levels[depth - 1].grid
+            parents = levels[depth].grid.parents(coarse).to(wanted.device)[wanted]
+            wanted = torch.zeros(len(coarse), dtype=torch.bool, device=wanted.device).index_fill(0, parents, True)
+    return levels
 
 
 @dataclass(frozen=True)
-class _ShiftPlane:
-    """Where the coefficients of a band lie in a small half transform, and which of its shifts are allowed."""
+class _Table:
+    """References at b bases: laid-out conjugate spectra (1 or p, b, F), |A|^2 (1 or p, b, M), transfer^2 or None."""
 
-    box: int
-    places: Tensor
-    mates: Tensor
-    rows: Tensor
-    allowed: Tensor
-    shifts: Vectors
+    laid_out: Tensor
+    power: Tensor
+    transfer_power: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What one step of the search needs, made once for all particles."""
+
+    step: Step
+    grid: RotationGrid
+    rotations: Rotations
+    wanted: Mask
+    turned: TurnedSpectra
+    data: BandData
+    plane: ShiftPlane
+    order: Tensor
+    conjugated: Tensor
 
     @classmethod
-    def of(cls, band: Band, max_shift: float, device: torch.device) -> _ShiftPlane:
-        """Return the layout: just over two samples a period of the highest shell."""
-        box = _fast_size(2 * band.shells + 2)
-        x, y, z = band.index.unbind(-1)
-        half = box // 2 + 1
-        places = ((z % box) * box + y % box) * half + x
-        # The plane kx = 0 is its own mirror image: the inverse transform wants both of each pair.
-        rows = torch.nonzero(x == 0)[:, 0]
-        mates = (((-z[rows]) % box) * box + (-y[rows]) % box) * half
-        step = band.box / box
-        axis = torch.fft.fftfreq(box, 1 / box, device=device) * step
-        zs, ys, xs = torch.meshgrid(axis, axis, axis, indexing="ij")
-        shifts = torch.stack([xs, ys, zs], dim=-1).reshape(-1, 3)
-        allowed = torch.nonzero((shifts.abs() <= max_shift + step / 2).all(dim=-1))[:, 0]
-        return cls(box, places, mates, rows, allowed, shifts[allowed].clamp(-max_shift, max_shift))
+    def of(cls, comparison: Comparison, step: Step, max_shift: float) -> _Level:
+        device = comparison.reference.device
+        band = Band.up_to(comparison.box, step.shells, device)
+        grid = RotationGrid.of_spacing(step.spacing_degrees)
+        return cls(
+            step,
+            grid,
+            grid.rotations.to(device=device, dtype=torch.float32),
+            torch.ones(len(grid), dtype=torch.bool, device=device),
+            comparison.turned_reference(band.shells),
+            comparison.within(band),
+            ShiftPlane.of(band, max_shift),
+            *turned_indices(band),
+        )
+
+    def best_placed(self, coarse: RotationGrid, index: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rotations (p, r) whose nearest of a coarser grid scored best, and which to count, (p, r).
+
+        Each particle has its own number of them; r is the largest, and what a particle has not is not to be counted.
+        """
+        of_coarse = scores.new_full((len(scores), len(coarse)), -torch.inf).scatter(1, index, scores)
+        of_parent = of_coarse[:, self.grid.parents(coarse).to(index.device)].masked_fill(~self.wanted, -torch.inf)
+        least = scores.amax(dim=1) - self.step.within * scores.std(dim=1)
+        count = (of_parent >= least[:, None]).sum(dim=1).clamp_min(min(_LEAST, int(self.wanted.sum())))
+        index = of_parent.topk(int(count.max()), dim=1).indices
+        return index, torch.arange(index.shape[1], device=index.device) < count[:, None]
+
+    def table(self, rows: slice) -> _Table:
+        """Return the references of ``rows`` at the bases of the grid."""
+        turned = self.turned[rows]
+        bases = self.grid.bases.to(self.rotations).expand(len(turned.fine), -1, -1, -1)
+        values, transfer = turned.read(bases, self.data.band)
+        conjugate = torch.complex(values[:, 0], -values[:, 1])
+        power = values[:, 0] ** 2 + values[:, 1] ** 2
+        if transfer is None:
+            return _Table(self.plane.laid_out(conjugate), power, None)
+        return _Table(self.plane.laid_out(conjugate * transfer), power, transfer**2)
+
+    def scores(self, table: _Table, rows: slice, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best score over the shifts, and the place of that shift, of rotations ``index`` (p, r)."""
+        data = self.data[rows]
+        matched = data.matched[:, self.order].conj()
+        matched = self.plane.laid_out(torch.where(self.conjugated, matched.conj(), matched))
+        below = table.power @ data.transfer_power[:, self.order].mT
+        power = data.power[:, self.order].mT
+        if table.transfer_power is None:
+            below = below * power.sum(dim=1, keepdim=True)
+        else:
+            below = below * (table.transfer_power @ power)
+        particle = torch.arange(len(index), device=index.device)[:, None].expand_as(index).reshape(-1)
+        reference = particle if len(table.laid_out) > 1 else torch.zeros_like(particle)
+        bases, turns = (index // TURNS).reshape(-1), (index % TURNS).reshape(-1)
+        chunk = max(1, _CHUNK_VALUES[index.device.type] // self.plane.box**3)
+        parts = []
+        for start in range(0, len(bases), chunk):
+            part = slice(start, start + chunk)
+            products = table.laid_out[reference[part], bases[part]] * matched[particle[part], turns[part]]
+            parts.append(self.plane.correlations(products).max(dim=1))
+        top, places = (torch.cat(column).reshape(index.shape) for column in zip(*parts, strict=True))
+        below = below[particle, bases, turns].reshape(index.shape)
+        return top / torch.sqrt(below.clamp_min(TINY)), places
 
 
-def _fast_size(least: int) -> int:
-    """Return the smallest even size from ``least`` on that has no prime factor above 5."""
-    size = least + least % 2
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 2
-
-
-def _best_shifts(values: Tensor, transfer: Tensor | None, data: BandData, plane: _ShiftPlane) -> tuple[Tensor, Tensor]:
-    """Return the best score and the index of its shift, (r,) each, of one particle at r rotations (1, r, M)."""
-    product = values[0] * data.matched
-    if transfer is not None:
-        product = product * transfer[0]
-    # The numerator at t is Re sum P exp(-2 pi i k t): the inverse transform of conj(P).
-    count = len(product)
-    small = product.new_zeros(count, plane.box * plane.box * (plane.box // 2 + 1))
-    small[:, plane.places] = product.conj()
-    small[:, plane.mates] = product[:, plane.rows]
-    correlation = torch.fft.irfftn(
-        small.reshape(count, plane.box, plane.box, -1), s=(plane.box,) * 3, dim=(-3, -2, -1), norm="forward"
-    )
-    top, index = correlation.reshape(count, -1)[:, plane.allowed].max(dim=1)
-    # The inverse transform counts both of each Friedel pair, the norms one.
-    return top / 2 / norms(values, transfer, data)[0], index
-
-
-def _distinct(
-    rotations: Rotations, shifts: Vectors, scores: Tensor, best: Tensor, candidates: int, separation_degrees: float
-) -> Candidates:
-    """Return the best poses of each particle, taken one by one, each time striking out the rotations near it."""
+def distinct(
+    rotations: Rotations, scores: Tensor, candidates: int, separation_degrees: float, symmetry: PointGroup | None = None
+) -> Tensor:
+    """Return which of rotations (p, r) are best, (p, c), taken one by one, each time striking out those near it."""
     left = scores.clone()
-    least_trace = 1 + 2 * torch.cos(torch.deg2rad(torch.tensor(separation_degrees)))
-    rows = torch.arange(len(scores), device=scores.device)
+    flat = rotations.flatten(2)
+    least_trace = 1 + 2 * torch.cos(torch.deg2rad(torch.tensor(separation_degrees))).to(flat)
+    rows = torch.arange(len(flat), device=flat.device)
     chosen = []
-    for _ in range(min(candidates, len(rotations))):
+    for _ in range(min(candidates, flat.shape[1])):
         index = left.argmax(dim=1)
         chosen.append(index)
-        trace = torch.einsum("nij,rij->nr", rotations[index], rotations)
-        left = left.masked_fill(trace > least_trace.to(trace), -torch.inf)
-    picked = torch.stack(chosen, dim=1)
-    return Candidates(rotations[picked], shifts[best[rows[:, None], picked]], scores[rows[:, None], picked])
+        taken = rotations[rows, index][:, None]
+        if symmetry is not None:
+            taken = symmetry.equivalents(taken[:, 0])
+        traces = (flat @ taken.flatten(2).mT).amax(dim=2)
+        left = left.masked_fill(traces > least_trace, -torch.inf)
+    return torch.stack(chosen, dim=1)

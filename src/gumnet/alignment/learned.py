@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.exhaustive import COARSE_SHELLS
-from gumnet.alignment.refine import refine_in_two_bands
-from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.alignment.finish import at_priors, compare, finish
+from gumnet.alignment.score import Candidates
 from gumnet.errors import InputError
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
@@ -68,17 +67,13 @@ class LearnedAligner:
                 f"the model is for a box of {self.model.config.box}, the volumes are of {box}",
                 cure="train a model at this box, or resample the volumes",
             )
-        shells, max_shift = self.options.max_shell(box), self.options.max_shift_voxels(box)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            found = Candidates.from_poses(self._predict(reference, particles) if prior is None else prior, self.device)
-            comparison = Comparison.of(reference, particles, weights_reference, weights_particles)
-            if self.options.refine:
-                found = refine_in_two_bands(
-                    comparison, found, coarse_shells=COARSE_SHELLS, shells=shells, max_shift=max_shift
-                )
+            comparison = compare(self.options, reference, particles, weights_reference, weights_particles, prior)
+            if prior is None:
+                found = Candidates.from_poses(self._predict(reference, particles), self.device)
             else:
-                found = rescored(comparison, found, shells)
-        return found.poses()
+                found = at_priors(prior, self.device)
+            return finish(self.options, comparison, found, prior)
 
     def _predict(self, reference: Volumes, particles: Volumes) -> Poses:
         """Return the network's poses; it runs in evaluation mode, and is left in the mode it came in."""

@@ -10,21 +10,33 @@ the steps short of the optimum.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
-from gumnet.alignment.score import BandData, Candidates, Comparison, norms, phases, read_at
+from gumnet.alignment.score import TINY, BandData, Candidates, Comparison, norms, phases, read_at
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.geometry.so3 import rotation_from_vector
 from gumnet.types import Rotations, Vectors
 
 _START_DAMPING = 1e-2
 _MAX_STEP_DEGREES = 8.0
-FULL_BAND_CANDIDATES = 3
-"""How many of the candidates that were refined in the low band go on to the whole band."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How many candidates are refined in the shells up to ``shells``, by at most how many steps."""
+
+    shells: int
+    candidates: int
+    steps: int
+
+
+_FIRST_STAGES = (Stage(7, 8, 4), Stage(11, 3, 3))
+"""The cost of a step grows with the cube of the shells. Shell 7 tells most candidates apart and shell 11 nearly all."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,13 @@ class _Linear:
 
 
 def refine(
-    comparison: Comparison, start: Candidates, *, shells: int, max_shift: float, iterations: int = 10
+    comparison: Comparison,
+    start: Candidates,
+    *,
+    shells: int,
+    max_shift: float,
+    iterations: int = 10,
+    allowed: Callable[[Rotations], Tensor] | None = None,
 ) -> Candidates:
     """Return each candidate moved to the top of the score's peak that it stands on, and its score there.
 
@@ -52,6 +70,8 @@ def refine(
         particle: refine a coarse start in a low band first.
     max_shift
         Largest shift along each axis, in voxels; a start beyond it is moved inside.
+    allowed
+        Which rotations (n, k, 3, 3) a step may lead to, (n, k); all unless given.
     """
     device = comparison.reference.device
     band = Band.up_to(comparison.box, shells, device)
@@ -63,13 +83,15 @@ def refine(
     damping = torch.full_like(now.score, _START_DAMPING)
     for _ in range(iterations):
         step = _solve(now, damping)
-        # A step is a rotation vector in the particle's frame and a shift.
+        # A step is a rotation vector in the reference's frame, and a shift.
         length = torch.linalg.vector_norm(step[..., :3], dim=-1, keepdim=True)
         step = step * (math.radians(_MAX_STEP_DEGREES) / length.clamp_min(1e-12)).clamp(max=1.0)
-        new_rotations = rotation_from_vector(step[..., :3]) @ rotations
+        new_rotations = rotations @ rotation_from_vector(step[..., :3])
         new_shifts = (shifts + step[..., 3:]).clamp(-max_shift, max_shift)
         new = _linearise(turned, data, new_rotations, new_shifts)
         better = new.score > now.score
+        if allowed is not None:
+            better = better & allowed(new_rotations)
         rotations = torch.where(better[..., None, None], new_rotations, rotations)
         shifts = torch.where(better[..., None], new_shifts, shifts)
         now = _Linear(
@@ -81,55 +103,73 @@ def refine(
     return Candidates(rotations, shifts, now.score)
 
 
-def refine_in_two_bands(
-    comparison: Comparison, start: Candidates, *, coarse_shells: int, shells: int, max_shift: float
+def refine_in_growing_bands(
+    comparison: Comparison,
+    start: Candidates,
+    *,
+    shells: int,
+    max_shift: float,
+    allowed: Callable[[Rotations], Tensor] | None = None,
 ) -> Candidates:
-    """Return the best pose of each particle, (n, 1), refined in a low band and then, for the best few, in the whole.
+    """Return the best pose of each particle, (n, 1), refined from low bands to the whole, fewer candidates in each.
 
     The peak of a low band is wide enough to be climbed from the spacing of a coarse grid; that of the whole band is
     sharp enough to end on.
-
     """
-    first = refine(comparison, start, shells=min(coarse_shells, shells), max_shift=max_shift, iterations=6)
-    if shells <= coarse_shells:
-        return first.best(1)
-    return refine(comparison, first.best(FULL_BAND_CANDIDATES), shells=shells, max_shift=max_shift, iterations=8).best(
-        1
-    )
+    found = start
+    for stage in stages(shells):
+        found = refine(
+            comparison,
+            found.best(stage.candidates),
+            shells=stage.shells,
+            max_shift=max_shift,
+            iterations=stage.steps,
+            allowed=allowed,
+        )
+    return found.best(1)
+
+
+def stages(shells: int) -> list[Stage]:
+    """Return the stages of a refinement that ends with the shells up to ``shells``."""
+    found = [stage for stage in _FIRST_STAGES if stage.shells < shells]
+    last = found[-1].shells if found else 0
+    while 2 * last < shells and last:
+        last *= 2
+        found.append(Stage(last, 1, 3))
+    return [*found, Stage(shells, 1 if found else _FIRST_STAGES[0].candidates, 5)]
 
 
 def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shifts: Vectors) -> _Linear:
     """Return score and normal equations at poses (n, k); a shared reference is turned for all particles at once."""
     band = data.band
     values, transfer = read_at(turned, rotations, band)
-    phase = phases(band, shifts)
-    model = values[:, 0] * phase
-    denominator = norms(values[:, 0], transfer, data)
-    matched = data.matched[:, None] if transfer is None else data.matched[:, None] * transfer
-    numerator = (model * matched).real.sum(dim=-1)
-    # Turning by a small rotation vector v moves R^-1 k by R^-1 (k x v): the derivative is (R grad) x k.
-    gradient = torch.einsum("nkij,njkm->nkim", rotations.to(values.dtype), values[:, 1:])
-    frequencies = band.frequencies.to(shifts).mT
-    turning = torch.linalg.cross(gradient, frequencies.to(values.dtype).expand_as(gradient), dim=2) * phase[:, :, None]
-    moving = -2j * math.pi * frequencies * model[:, :, None]
-    jacobian = torch.cat([turning, moving], dim=2)
-    # Sums over M of real parts, as products of matrices with real and imaginary parts side by side.
-    flat, model_flat = _flat(jacobian), _flat(model)
-    weight = data.transfer_power.repeat_interleave(2, dim=-1)[:, None]
-    weighted_model = model_flat * weight
-    total = (weighted_model * model_flat).sum(dim=-1).clamp_min(1e-30)
-    along = (flat @ weighted_model[..., None])[..., 0]
-    normal = (flat * weight[:, None]) @ flat.mT - along[..., :, None] * along[..., None, :] / total[..., None, None]
-    toward = (flat @ _flat(matched.conj())[..., None])[..., 0]
+    real, imaginary = values[:, 0], values[:, 1]
+    power = real**2 + imaginary**2
+    denominator = norms(power, transfer, data)
+    # The phases of the shift go to the data instead of the model: sums of products are the same.
+    against = data.matched[:, None] * phases(band, shifts)
+    if transfer is not None:
+        against = against * transfer
+    against = torch.cat([against.real, -against.imag], dim=-1)
+    model = torch.cat([real, imaginary], dim=-1)
+    numerator = (model * against).sum(dim=-1)
+    # Derivatives by a turn of the reference, as they were read, and by a shift: -2 pi i k A. Complex numbers are pairs
+    # of reals side by side, so that sums over M of real parts are products of matrices.
+    turning = torch.cat([values[:, 2::2], values[:, 3::2]], dim=-1)
+    k = 2 * math.pi * band.frequencies.mT[None, :, None]
+    moving = torch.cat([k * imaginary[:, None], -k * real[:, None]], dim=-1)
+    jacobian = torch.cat([turning, moving], dim=1).transpose(1, 2)
+    weight = data.transfer_power.repeat(1, 2)[:, None]
+    weighted_model = model * weight
+    total = (weighted_model * model).sum(dim=-1).clamp_min(TINY)
+    along = (jacobian @ weighted_model[..., None])[..., 0]
+    normal = (jacobian * weight[:, None]) @ jacobian.mT
+    normal = normal - along[..., :, None] * along[..., None, :] / total[..., None, None]
+    toward = (jacobian @ against[..., None])[..., 0]
     scale = (numerator / total)[..., None]
     # J^T (d - alpha m) / alpha, with alpha kept positive where a start correlates negatively.
     right = (toward - scale * along) / scale.abs().clamp_min(1e-12)
     return _Linear(numerator / denominator, normal, right)
-
-
-def _flat(values: Tensor) -> Tensor:
-    """Return complex (..., M) as real (..., 2 M)."""
-    return torch.view_as_real(values.resolve_conj()).flatten(-2)
 
 
 def _solve(linear: _Linear, damping: Tensor) -> Tensor:

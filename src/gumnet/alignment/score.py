@@ -14,6 +14,7 @@ the rotation; a shift changes phases only, so one inverse FFT gives the numerato
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import roma
@@ -23,11 +24,12 @@ from torch import Tensor
 from gumnet.alignment.band import Band, pooled, shell_power, shell_weights
 from gumnet.alignment.spectrum import TurnedSpectra, transfer_of
 from gumnet.averaging.mask import soft_sphere
-from gumnet.geometry.fourier import to_fourier, to_real
+from gumnet.geometry.fourier import phase_ramp, to_fourier, to_real
 from gumnet.particles import Poses
-from gumnet.types import Rotations, Spectra, Vectors, Volumes, Weights
+from gumnet.types import Rotations, Spectra, Vectors, Volume, Volumes, Weights
 
-_TINY = 1e-30
+TINY = 1e-30
+"""Guards divisions by norms of 0."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,35 @@ class Comparison:
         particles: Volumes,
         weights_reference: Weights | None,
         weights_particles: Weights | None,
+        *,
+        mask: Volume | None = None,
+        lowest_shell: int = 1,
+        centres: Vectors | None = None,
     ) -> Comparison:
-        """Return the comparison of particles (n, N, N, N) with a reference (1 or n, N, N, N), in float32."""
+        """Return the comparison of particles (n, N, N, N) with a reference (1 or n, N, N, N), in float32.
+
+        Parameters
+        ----------
+        mask
+            Soft mask of the reference, (N, N, N); the largest soft sphere in the box unless given.
+        lowest_shell
+            Shells below count nothing.
+        centres
+            Shifts (n, 3) of the particles, in voxels, that the shifts of candidates are relative to; 0 unless given.
+        """
         box = reference.shape[-1]
-        mask = soft_sphere(box, device=reference.device)
+        mask = soft_sphere(box, device=reference.device) if mask is None else mask.to(reference)
         c_a, c_b = transfer_of(weights_reference), transfer_of(weights_particles)
         a, b = _whiten(reference, c_a), _whiten(particles, c_b)
-        weights = shell_weights(*pooled(shell_power(a, c_a), shell_power(b, c_b)))
-        return cls(a * mask, c_a, to_fourier(b), c_b, weights.expand(len(b), -1))
+        power = pooled(shell_power(a, c_a), shell_power(b, c_b))
+        # Only what lies in the mask is compared, and there the signal is denser than in the box as a whole.
+        share = float(mask.square().mean())
+        weights = shell_weights(*(p.concentrated(share) for p in power)).expand(len(b), -1).clone()
+        weights[:, :lowest_shell] = 0
+        spectra = to_fourier(b)
+        if centres is not None:
+            spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
+        return cls(a * mask, c_a, spectra, c_b, weights)
 
     @property
     def box(self) -> int:
@@ -134,6 +157,12 @@ class Candidates:
         return Candidates(self.rotations[rows, index], self.shifts[rows, index], scores)
 
     @classmethod
+    def concatenate(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Return the candidates of all particles of ``parts``, in order."""
+        columns = zip(*((p.rotations, p.shifts, p.scores) for p in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
+
+    @classmethod
     def from_poses(cls, poses: Poses, device: torch.device) -> Candidates:
         """Return one candidate a particle, from poses (n)."""
         moved = poses.to(device, torch.float32)
@@ -145,11 +174,11 @@ class Candidates:
         return Poses(rotations, self.shifts[:, 0].double().cpu(), self.scores[:, 0].double().cpu())
 
 
-def norms(values: Tensor, transfer: Tensor | None, data: BandData) -> Tensor:
-    """Return the denominator (n, r) of the score: spectra (1 or n, r, M) of the turned reference, their transfer."""
-    reference = _contract(values.real**2 + values.imag**2, data.transfer_power)
+def norms(power: Tensor, transfer: Tensor | None, data: BandData) -> Tensor:
+    """Return the denominator (n, r) of the score: ``|A|^2`` (1 or n, r, M) of the turned reference, its transfer."""
+    reference = _contract(power, data.transfer_power)
     particle = data.power.sum(dim=-1)[:, None] if transfer is None else _contract(transfer**2, data.power)
-    return torch.sqrt((reference * particle).clamp_min(_TINY))
+    return torch.sqrt((reference * particle).clamp_min(TINY))
 
 
 def _contract(values: Tensor, weights: Tensor) -> Tensor:
@@ -168,7 +197,7 @@ def phases(band: Band, shifts: Vectors) -> Tensor:
 def read_at(turned: TurnedSpectra, rotations: Rotations, band: Band) -> tuple[Tensor, Tensor | None]:
     """Return spectra (n, c, r, M) and transfer (n, r, M) of the reference turned by rotations (n, r, 3, 3).
 
-    A reference that all particles share is turned for all of them in one read.
+    A reference that all particles share is turned for all of them in one read. See `TurnedSpectra.read`.
     """
     if len(turned.fine) == len(rotations):
         return turned.read(rotations, band)
@@ -183,11 +212,12 @@ def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Can
     band = Band.up_to(comparison.box, shells, comparison.reference.device)
     data = comparison.within(band)
     values, transfer = read_at(comparison.turned_reference(band.shells), candidates.rotations, band)
-    model = values[:, 0] * phases(band, candidates.shifts)
+    model = torch.complex(values[:, 0], values[:, 1]) * phases(band, candidates.shifts)
     if transfer is not None:
         model = model * transfer
     numerator = (model * data.matched[:, None]).real.sum(dim=-1)
-    return Candidates(candidates.rotations, candidates.shifts, numerator / norms(values[:, 0], transfer, data))
+    power = values[:, 0] ** 2 + values[:, 1] ** 2
+    return Candidates(candidates.rotations, candidates.shifts, numerator / norms(power, transfer, data))
 
 
 def _whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:
@@ -195,6 +225,6 @@ def _whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:
     box = volumes.shape[-1]
     if transfer is not None:
         spectra = to_fourier(volumes)
-        volumes = to_real(torch.where(transfer > 0, spectra / transfer.clamp_min(_TINY**0.5), 0), box)
+        volumes = to_real(torch.where(transfer > 0, spectra / transfer.clamp_min(TINY**0.5), 0), box)
     volumes = volumes - volumes.mean(dim=(-3, -2, -1), keepdim=True)
-    return volumes / volumes.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt().clamp_min(_TINY)
+    return volumes / volumes.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt().clamp_min(TINY)

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
+from gumnet.geometry.fourier import fast_size, resize
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import full_from_half
 from gumnet.types import Rotations, Volumes, Weights, centre
 
 PADDING = 2
 """Volumes are padded with zeros this many times before their spectra are interpolated."""
+_GUARD_SHELLS = 8
+"""How many samples a box that holds a low band has beyond two a shell: what rings past its edges is small then."""
 _OBSERVED_FLOOR = 1e-5
 """Weights below this share of the largest count as not observed. A guard against rounding only: the weights of a few
 tilts with CTF and dose fall to a thousandth of their largest value and still carry signal."""
@@ -37,7 +40,8 @@ class TurnedSpectra:
     box
         Side N of the volumes.
     fine
-        Real and imaginary parts, shape (n, 2, D, D, D) or, with the gradient after them, (n, 8, D, D, D).
+        Real and imaginary parts, shape (n, 2, D, D, D) or, with those of the derivative by rotation after them,
+        (n, 8, D, D, D).
     transfer
         Square root of the Fourier weights on the full grid (n, 1, M, M, M), or None where everything was observed.
     """
@@ -55,21 +59,23 @@ class TurnedSpectra:
         transfer
             Shape (1 or n, N, N, N // 2 + 1), or None.
         gradient
-            Whether the derivative of the spectra by frequency is wanted too: the spectra of ``x A``, ``y A``, ``z A``.
+            Whether the derivative of the spectra by a rotation about x, y and z is wanted too, see `_by_rotation`.
         """
         box = volumes.shape[-1]
-        points = voxel_coordinates(box, device=volumes.device, dtype=volumes.dtype)
+        full = None if transfer is None else full_from_half(transfer)[:, None].expand(len(volumes), -1, -1, -1, -1)
+        # A low band of a large box is the whole of a smaller box, which costs less to pad and transform.
+        small = min(box, fast_size(2 * shells + _GUARD_SHELLS))
+        volumes = resize(volumes, small) * (box / small) ** 3 if small < box else volumes
+        points = voxel_coordinates(small, device=volumes.device, dtype=volumes.dtype)
         # Trilinear reading of the fine spectrum multiplies the volume by this function; divided out here.
-        corrected = volumes / torch.sinc(points / (PADDING * box)).square().prod(dim=-1)
+        corrected = volumes / torch.sinc(points / (PADDING * small)).square().prod(dim=-1)
         fields = [corrected]
         if gradient:
             fields += [corrected * points[..., i] for i in range(3)]
         spectra = [_fine(field, shells) for field in fields]
-        channels = [spectra[0].real, spectra[0].imag]
-        for moment in spectra[1:]:
-            # d/dq of exp(-2 pi i q x) brings down -2 pi i x.
-            channels += [2 * math.pi * moment.imag, -2 * math.pi * moment.real]
-        full = None if transfer is None else full_from_half(transfer)[:, None].expand(len(volumes), -1, -1, -1, -1)
+        if gradient:
+            spectra = [spectra[0], *_by_rotation(spectra[1:], shells, small)]
+        channels = [part for spectrum in spectra for part in (spectrum.real, spectrum.imag)]
         return cls(box, torch.stack(channels, dim=1), full)
 
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
@@ -88,17 +94,35 @@ class TurnedSpectra:
         Returns
         -------
         tuple
-            Complex (n, c, r, M), c = 1, or 4 with the gradient by the frequency before turning; and real (n, r, M) or
-            None.
+            Real and imaginary parts (n, c, r, M), c = 2, or 8 with those of the derivatives by rotation after them; and
+            (n, r, M) or None.
         """
         # q = R^T k
         q = torch.einsum("mj,nrji->nrmi", band.frequencies.to(rotations), rotations)
         half = self.fine.shape[-1] // 2
         values = _sample(self.fine, q * (PADDING * self.box / half))
-        complex_values = torch.complex(values[:, 0::2], values[:, 1::2])
         if self.transfer is None:
-            return complex_values, None
-        return complex_values, _sample(self.transfer, q * (self.box / (self.transfer.shape[-1] // 2)))[:, 0]
+            return values, None
+        return values, _sample(self.transfer, q * (self.box / (self.transfer.shape[-1] // 2)))[:, 0]
+
+
+def _by_rotation(moments: list[Tensor], shells: int, box: int) -> list[Tensor]:
+    """Return the derivatives of fine spectra (n, D, D, D) by a rotation about x, y and z.
+
+    Turning the reference by a small rotation vector v before R moves ``q = R^-1 k`` by ``q x v``, so the derivative of
+    ``A(q)`` by v is ``grad A x q``; and ``grad A`` is ``-2 pi i`` times the spectrum of ``x A``. Both live on the
+    grid, so the product is formed there, once, and interpolated like the spectrum itself.
+
+    Parameters
+    ----------
+    moments
+        Fine spectra of ``x A``, ``y A`` and ``z A``.
+    """
+    half = moments[0].shape[-1] // 2
+    axis = torch.arange(-half, half + 1, device=moments[0].device, dtype=moments[0].real.dtype) / (PADDING * box)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    gx, gy, gz = (-2j * math.pi * moment for moment in moments)
+    return [gy * z - gz * y, gz * x - gx * z, gx * y - gy * x]
 
 
 def _sample(grid: Tensor, positions: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.batch import batch_size_for
 from gumnet.alignment.checks import as_stack, as_weights, checked_volumes
+from gumnet.alignment.near import Near
 from gumnet.devices import resolve_device
 from gumnet.errors import InputError
+from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Volume, Weights
@@ -30,11 +32,13 @@ class AlignConfig:
     refine
         Whether to refine the poses continuously.
     local
-        Start from the poses that the particles have, instead of searching all rotations and shifts.
+        Start from the poses that the particles have, instead of searching all rotations and shifts; they are refined
+        unless ``cone_degrees`` or ``in_plane_degrees`` asks for a search about them.
     max_shift
-        Largest shift along each axis, in voxels; a quarter of the box unless given.
+        Largest shift along each axis, in voxels, from the centre or, with ``local``, from the pose that a particle has;
+        a quarter of the box unless given.
     symmetry
-        Point group of the reference; C1 so far.
+        Point group of the reference in RELION's setting, such as C7, D2, O or I1: of equivalent poses one is found.
     low_pass_angstrom
         Finest resolution that is used; all that the voxels hold unless given, each shell weighted by its
         signal-to-noise.
@@ -44,6 +48,19 @@ class AlignConfig:
         auto, cpu, cuda or cuda:N.
     batch_size
         Particles at a time; as many as memory allows comfortably unless given.
+    high_pass_angstrom
+        Coarsest resolution that is used; no limit unless given.
+    mask
+        Soft mask of the reference, (N, N, N), from 0 to 1; the largest soft sphere in the box unless given. A tight one
+        keeps noise and neighbours out.
+    cone_degrees
+        With ``local``: how far the z axis of the reference may tilt from where a particle's pose has it; not at all
+        if only ``in_plane_degrees`` is given.
+    in_plane_degrees
+        With ``local``: how far the particle may turn about that axis, either way; not at all if only ``cone_degrees``
+        is given.
+    memory_gigabytes
+        Limit of the memory that alignment takes; see `gumnet.alignment.batch`.
     """
 
     method: str = "exhaustive"
@@ -55,15 +72,33 @@ class AlignConfig:
     model: GumNet | str | Path | None = None
     device: str = "auto"
     batch_size: int | None = None
+    high_pass_angstrom: float | None = None
+    mask: Volume | None = None
+    cone_degrees: float | None = None
+    in_plane_degrees: float | None = None
+    memory_gigabytes: float | None = None
 
     def options(self, voxel_size_angstrom: float) -> AlignerOptions:
         """Return these settings in the units of the volumes."""
-        if self.symmetry.upper() != "C1":
-            raise InputError(f"symmetry {self.symmetry!r} is not supported yet", cure="use C1")
-        if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
-            raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
-        frequency = None if self.low_pass_angstrom is None else voxel_size_angstrom / self.low_pass_angstrom
-        return AlignerOptions(self.refine, self.max_shift, frequency, self.model)
+        low, high = self.low_pass_angstrom, self.high_pass_angstrom
+        for name, value in (("low", low), ("high", high)):
+            if value is not None and not value > 0:
+                raise InputError(f"a {name} pass of {value} A is not possible", cure="give one above 0")
+        near = None
+        if self.cone_degrees is not None or self.in_plane_degrees is not None:
+            if not self.local:
+                raise InputError("a cone or a range in plane needs poses to start from", cure="set local as well")
+            near = Near(self.cone_degrees or 0.0, self.in_plane_degrees or 0.0)
+        return AlignerOptions(
+            refine=self.refine,
+            max_shift=self.max_shift,
+            max_frequency=None if low is None else voxel_size_angstrom / low,
+            model=self.model,
+            min_frequency=None if high is None else voxel_size_angstrom / high,
+            mask=self.mask,
+            symmetry=point_group(self.symmetry),
+            near=near,
+        )
 
 
 def align(
@@ -98,8 +133,20 @@ def align(
         )
     weights = as_weights(weights_reference, "weights_reference", 1, box)
     weights = None if weights is None else weights.to(device)
+    if options.mask is not None and tuple(options.mask.shape) != (box,) * 3:
+        raise InputError(
+            f"the mask has shape {tuple(options.mask.shape)}, the particles boxes of {box}",
+            cure="crop, pad or resample the mask to the particles' box and voxel size",
+        )
     aligner = make_aligner(config.method, options, device)
-    size = batch_size_for(options, box, device, shared_reference=True, wanted=config.batch_size)
+    size = batch_size_for(
+        options,
+        box,
+        device,
+        shared_reference=True,
+        wanted=config.batch_size,
+        memory_gigabytes=config.memory_gigabytes,
+    )
     parts = []
     with progress("Aligning", len(particles)) as display:
         for rows in particles.batches(size):

@@ -86,6 +86,19 @@ def shift_volumes(volumes: Tensor, shifts: Vectors) -> Tensor:
     return to_real(to_fourier(volumes) * phase_ramp(box, shifts.to(volumes.dtype)), box)
 
 
+def fast_size(least: int) -> int:
+    """Return the smallest even size from ``least`` on that has no prime factor above 5: fast to transform."""
+    size = least + least % 2
+    while True:
+        rest = size
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return size
+        size += 2
+
+
 def resize(volumes: Tensor, box: int) -> Tensor:
     """Return volumes (..., M, M, M) resampled to a box of ``box`` voxels over the same extent by Fourier crop or pad.
 

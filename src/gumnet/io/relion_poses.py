@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion, relion_from_matrix
@@ -35,6 +36,10 @@ ORIGINS_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 """The columns of RELION 3.0."""
 SCORE = "gumnetScore"
 """Alignment scores. None of RELION's columns means this; RELION keeps columns that it does not know."""
+CONFIDENCE = "gumnetConfidence"
+"""Posterior probability that the rotation is right to 15 degrees."""
+SPREAD = "gumnetAngularSpread"
+"""Angular spread of the posterior, in degrees."""
 
 
 def poses_from_table(frame: pd.DataFrame, voxel_size_angstrom: float | None, path: Path) -> Poses:
@@ -63,7 +68,11 @@ def poses_from_table(frame: pd.DataFrame, voxel_size_angstrom: float | None, pat
     if SCORE in frame.columns:
         # Particles without a score are NaN, which `numbers` would refuse.
         scores = torch.tensor(frame[SCORE].to_numpy(dtype=float))
-    return Poses(rotations, -origins, scores)
+    return Poses(rotations, -origins, scores, _optional(frame, CONFIDENCE), _optional(frame, SPREAD))
+
+
+def _optional(frame: pd.DataFrame, column: str) -> Tensor | None:
+    return torch.tensor(frame[column].to_numpy(dtype=float)) if column in frame.columns else None
 
 
 def _voxel_size_for(origins: torch.Tensor, voxel_size: float | None, column: str, path: Path) -> float:
@@ -96,9 +105,10 @@ def put_poses(frame: pd.DataFrame, poses: Poses, voxel_size_angstrom: float) -> 
     for i in range(3):
         frame[ANGLES[i]] = angles[:, i].numpy()
         frame[ORIGINS[i]] = origins[:, i].numpy()
-    scores = poses.scores.detach().cpu().to(torch.float64)
-    if bool(scores.isfinite().any()):
-        frame[SCORE] = scores.numpy()
-    elif SCORE in frame.columns:
-        frame = frame.drop(columns=SCORE)
+    columns = ((SCORE, poses.scores), (CONFIDENCE, poses.confidences), (SPREAD, poses.spreads_degrees))
+    for name, values in columns:
+        if values is not None and bool(values.isfinite().any()):
+            frame[name] = values.detach().cpu().to(torch.float64).numpy()
+        elif name in frame.columns:
+            frame = frame.drop(columns=name)
     return frame

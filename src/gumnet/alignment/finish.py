@@ -1,0 +1,66 @@
+"""What all methods do before and after they search: prepare the comparison, refine what was found, and judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.aligner import AlignerOptions
+from gumnet.alignment.refine import refine_in_growing_bands
+from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.particles import Poses
+from gumnet.types import Rotations, Volumes, Weights
+
+
+def compare(
+    options: AlignerOptions,
+    reference: Volumes,
+    particles: Volumes,
+    weights_reference: Weights | None,
+    weights_particles: Weights | None,
+    prior: Poses | None,
+) -> Comparison:
+    """Return the comparison that the options ask for; with priors, shifts in it are relative to theirs."""
+    return Comparison.of(
+        reference,
+        particles,
+        weights_reference,
+        weights_particles,
+        mask=options.mask,
+        lowest_shell=options.min_shell(reference.shape[-1]),
+        centres=None if prior is None else prior.shifts.to(reference.device, torch.float32),
+    )
+
+
+def at_priors(prior: Poses, device: torch.device) -> Candidates:
+    """Return one candidate a particle at its prior, its shift relative to the prior's: 0."""
+    found = Candidates.from_poses(prior, device)
+    return replace(found, shifts=torch.zeros_like(found.shifts))
+
+
+def finish(options: AlignerOptions, comparison: Comparison, found: Candidates, prior: Poses | None) -> Poses:
+    """Return the best pose of each particle, refined if the options say so, in float64 on the CPU."""
+    box = comparison.box
+    shells = options.max_shell(box)
+    if options.refine:
+        max_shift = options.max_shift_voxels(box)
+        allowed = _allowed(options, prior, comparison.reference.device)
+        found = refine_in_growing_bands(comparison, found, shells=shells, max_shift=max_shift, allowed=allowed)
+    else:
+        found = rescored(comparison, found.best(1), shells)
+    poses = found.poses()
+    return poses if prior is None else replace(poses, shifts=poses.shifts + prior.shifts.to("cpu", torch.float64))
+
+
+def _allowed(
+    options: AlignerOptions, prior: Poses | None, device: torch.device
+) -> Callable[[Rotations], Tensor] | None:
+    """Return what keeps a refinement within the range about the priors, if one was given."""
+    near = options.near
+    if near is None or prior is None:
+        return None
+    back = prior.rotations.to(device, torch.float32).mT[:, None]
+    return lambda rotations: near.allows(back @ rotations)
