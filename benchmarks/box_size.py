@@ -47,6 +47,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--particles", type=int, default=64, help="of the shared reference")
     parser.add_argument("--low-pass", type=float, help="finest resolution, in Angstrom; all that the voxels hold")
+    parser.add_argument("--memory", type=float, help="limit given to the search, in gigabytes; its own unless given")
     parser.add_argument("--snr", type=float, default=1.0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -89,7 +90,14 @@ def in_child(options: argparse.Namespace, what: str, path: Path, box: int) -> di
     """Measure what another process simulated, so that its memory is not counted here."""
     torch.set_num_threads(options.threads)
     given = torch.load(path, weights_only=True, mmap=True)
-    setting = Setting(SHIFT * box, EXTENT_ANGSTROM / box, options.low_pass, device=options.device, model=options.model)
+    setting = Setting(
+        SHIFT * box,
+        EXTENT_ANGSTROM / box,
+        low_pass=options.low_pass,
+        device=options.device,
+        model=options.model,
+        memory_gigabytes=options.memory,
+    )
     truth = gumnet.Poses.of(given["rotations"], given["shifts"])
     before = peak_mebibytes()
     once = Seconds(0.0, 0.0)

@@ -11,7 +11,7 @@ from peers import acryo_pairs, relion_pairs
 from peers.cache import Cache, key_of
 
 import gumnet
-from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.aligner import make_aligner
 from gumnet.alignment.batch import batch_size_for
 from gumnet.averaging.mask import soft_sphere
 from gumnet.devices import resolve_device
@@ -38,6 +38,8 @@ class Setting:
         Radius of a soft sphere on the reference, a of a pair, in voxels; None for what each does by itself.
     refine, device, model
         Of our methods.
+    memory_gigabytes
+        Limit of the memory that our methods take.
     """
 
     max_shift: float
@@ -47,11 +49,21 @@ class Setting:
     refine: bool = True
     device: str = "cpu"
     model: Path | None = None
+    memory_gigabytes: float | None = None
 
-    @property
-    def max_frequency(self) -> float | None:
-        """The finest resolution as a frequency, in cycles per voxel."""
-        return None if self.low_pass is None else self.voxel_size / self.low_pass
+    def config(self, method: str, box: int) -> gumnet.AlignConfig:
+        """Return what one of our methods is told."""
+        return gumnet.AlignConfig(
+            method=method,
+            refine=self.refine,
+            max_shift=self.max_shift,
+            low_pass_angstrom=self.low_pass,
+            # As an option, not on the volume: the noise is estimated where the mask would be 0.
+            mask=None if self.mask is None else soft_sphere(box, self.mask),
+            model=self.model,
+            device=self.device,
+            memory_gigabytes=self.memory_gigabytes,
+        )
 
 
 def cannot_run(method: str, setting: Setting) -> str | None:
@@ -73,18 +85,11 @@ def align_pairs(method: str, pairs: Pairs, setting: Setting, cache: Cache) -> tu
 
 
 def _our_pairs(method: str, pairs: Pairs, setting: Setting) -> Poses:
-    device = resolve_device(setting.device)
-    box = pairs.a.shape[-1]
-    options = AlignerOptions(
-        refine=setting.refine,
-        max_shift=setting.max_shift,
-        max_frequency=setting.max_frequency,
-        model=setting.model,
-        # As an option, not on the volume: the noise is estimated where the mask would be 0.
-        mask=None if setting.mask is None else soft_sphere(box, setting.mask, device=device),
-    )
+    device, box = resolve_device(setting.device), pairs.a.shape[-1]
+    options = setting.config(method, box).options(setting.voxel_size)
     aligner = make_aligner(method, options, device)
-    size = batch_size_for(options, box, device, shared_reference=False)
+    memory = setting.memory_gigabytes
+    size = batch_size_for(options, box, device, shared_reference=False, memory_gigabytes=memory)
 
     def on(weights: Weights | None) -> Weights | None:
         return None if weights is None else weights.to(device)
@@ -127,7 +132,7 @@ def align_to_reference(
     are told by two runs: over some of the particles and over all.
     """
     n = len(particles)
-    if setting.mask is not None:
+    if method in PEERS and setting.mask is not None:
         reference = reference * soft_sphere(particles.box, setting.mask)
     if method == "acryo":
         rows = list(range(n))
@@ -141,15 +146,7 @@ def align_to_reference(
         if method == "relion":
             return _relion(some, reference, setting)
         start = Seconds.now()
-        config = gumnet.AlignConfig(
-            method=method,
-            refine=setting.refine,
-            max_shift=setting.max_shift,
-            low_pass_angstrom=setting.low_pass,
-            model=setting.model,
-            device=setting.device,
-        )
-        found = gumnet.align(some, reference, config).poses
+        found = gumnet.align(some, reference, setting.config(method, particles.box)).poses
         return found, Seconds.now() - start
 
     few = 1 if method in PEERS else max(1, min(64, n // 4))
