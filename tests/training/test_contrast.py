@@ -14,14 +14,23 @@ from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.model.matched_filter import MatchedFilter, MatchedFilterConfig, load_filter
-from gumnet.training.contrast import contrast_loss, learning_rate, train_matched
+from gumnet.training.contrast import clean, contrast_loss, denoising_loss, learning_rate, train_matched
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Microscopes, Views, ViewSource
 from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, shift_waves
 
 NETWORK = MatchedFilterConfig(grid=12, channels=4, kernels=(3, 3, 3))
 TINY = ContrastConfig(
-    network=NETWORK, steps=3, groups=2, views=3, mined=24, hard=6, near=2, microscopes=4, half_precision=False
+    network=NETWORK,
+    steps=3,
+    denoising_steps=1,
+    groups=2,
+    views=3,
+    mined=24,
+    hard=6,
+    near=2,
+    microscopes=4,
+    half_precision=False,
 )
 
 
@@ -43,7 +52,12 @@ def noise_views(groups: int, views: int, seed: int) -> Views:
     n = groups * views
     rotations = random_rotations(n, generator=generator, dtype=torch.float32)
     transfer = missing_wedge(12, 60.0).expand(n, -1, -1, -1)
-    return Views(torch.randn(n, 12, 12, 12, generator=generator), transfer, rotations)
+    volumes = torch.randn(n, 12, 12, 12, generator=generator)
+    return Views(volumes, transfer, rotations, torch.zeros_like(volumes))
+
+
+def losses(model: MatchedFilter, views: Views, config: ContrastConfig, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return contrast_loss(model, clean(model, views, config), views, config, seeded(seed))
 
 
 def test_the_score_is_the_one_of_the_search() -> None:
@@ -130,7 +144,7 @@ def test_clean_views_match_at_their_true_rotation() -> None:
     config = replace(TINY, network=network, jitter_degrees=0.0, near=0, groups=6)
     views = source((1e4, 1e4), network.grid).draw(6, 3, seeded(2))
     with torch.no_grad():
-        _, won = contrast_loss(MatchedFilter(network), views, config, seeded(3))
+        _, won = losses(MatchedFilter(network), views, config, 3)
     assert float(won.mean()) > 0.9
 
 
@@ -147,12 +161,12 @@ def test_pure_noise_stays_at_chance() -> None:
     model = MatchedFilter(NETWORK)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     for step in range(15):
-        loss, _ = contrast_loss(model, noise_views(4, 3, step), config, seeded(step))
+        loss, _ = losses(model, noise_views(4, 3, step), config, step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        results = [contrast_loss(model, noise_views(4, 3, 1000 + s), config, seeded(1000 + s)) for s in range(25)]
+        results = [losses(model, noise_views(4, 3, 1000 + s), config, 1000 + s) for s in range(25)]
     won = torch.cat([w for _, w in results])
     chance = 1 / (config.mined + 1)
     # 300 pairs: four standard deviations of a binomial.
@@ -160,25 +174,46 @@ def test_pure_noise_stays_at_chance() -> None:
     assert float(torch.stack([loss for loss, _ in results]).mean()) > 3.0  # log(25) = 3.22 at chance
 
 
-def test_the_loss_falls() -> None:
+@pytest.mark.parametrize("part", ["denoising", "contrast"])
+def test_the_loss_falls(part: str) -> None:
     config = replace(TINY, groups=4, snr=(0.1, 0.1))
-    drawn = source(config.snr, microscopes=1)
+    views = source(config.snr, microscopes=1).draw(4, 3, seeded(0))
     torch.manual_seed(0)
     model = MatchedFilter(NETWORK)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    views = drawn.draw(4, 3, seeded(0))
-    losses = []
+    found = []
     for _ in range(20):
-        loss, _ = contrast_loss(model, views, config, seeded(1))
+        if part == "denoising":
+            loss = denoising_loss(clean(model, views, config), views)
+        else:
+            loss, _ = losses(model, views, config, 1)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+        found.append(float(loss.detach()))
+    assert found[-1] < 0.8 * found[0]
+
+
+def test_the_error_of_a_volume_that_is_all_signal_is_0_and_of_nothing_is_1() -> None:
+    views = source((0.1, 0.1)).draw(4, 3, seeded(0))
+    with torch.no_grad():
+        cleaned = clean(MatchedFilter(NETWORK), views, TINY)
+        perfect = denoising_loss(replace(cleaned, volumes=views.clean), views)
+        nothing = denoising_loss(replace(cleaned, volumes=torch.zeros_like(views.clean)), views)
+    assert float(perfect) == 0
+    assert 0.5 < float(nothing) < 1.0  # Below 1 by the share of the noise that is added to the signal.
+
+
+def test_what_views_hold_beyond_the_clean_volume_has_the_power_of_noise() -> None:
+    views = source((0.5, 0.5), 24, microscopes=1).draw(30, 1, seeded(0))
+    noise = views.volumes - views.clean
+    ratio = views.clean.square().mean(dim=(1, 2, 3)) / noise.square().mean(dim=(1, 2, 3))
+    # The working grid leaves out what lies at the Nyquist frequency alone; a tenth are nearly clean.
+    assert 0.3 < float(ratio.median()) < 0.9
 
 
 def test_a_run_resumes_as_if_never_interrupted(tmp_path) -> None:
-    config = replace(TINY, steps=4, save_every=2)
+    config = replace(TINY, steps=5, save_every=2)
     whole = train_matched(config, tmp_path / "whole", structures=blobs(3))
 
     class StopError(Exception):
@@ -206,8 +241,9 @@ def test_a_run_resumes_as_if_never_interrupted(tmp_path) -> None:
     loaded = load_filter(tmp_path / "parts" / "model.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), whole.parameters(), strict=True))
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 4
-    assert lines[-1]["loss"] > 0
+    assert lines[-1]["step"] == 5
+    assert lines[0].keys() == {"step", "denoising", "seconds"}
+    assert lines[-1].keys() == {"step", "denoising", "contrast", "right", "seconds"}
 
 
 def test_another_run_is_not_resumed(tmp_path) -> None:
@@ -217,8 +253,11 @@ def test_another_run_is_not_resumed(tmp_path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    config = ContrastConfig(steps=100, warmup=0.1, learning_rate=1.0)
-    rates = [learning_rate(step, config) for step in range(100)]
+    config = ContrastConfig(steps=150, denoising_steps=50, warmup=0.1, learning_rate=1.0)
+    both = [learning_rate(step, config) for step in range(150)]
+    assert max(both[:50]) == pytest.approx(1.0)
+    assert both[49] < 0.01
+    rates = both[50:]
     assert rates[9] == pytest.approx(1.0)
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)

@@ -56,7 +56,7 @@ class MatchedFilterConfig:
 
     grid: int = 16
     channels: int = 32
-    kernels: tuple[int, ...] = (3, 3, 3, 3, 3)
+    kernels: tuple[int, ...] = (5, 3, 3, 3, 3, 5)
     conditioned: bool = True
     network: bool = True
     weighted: bool = True

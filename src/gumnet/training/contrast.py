@@ -1,4 +1,8 @@
-"""Training of a matched filter by contrast: the true relative rotation against wrong ones.
+"""Training of a matched filter: first to remove noise, then by contrast, the true relative rotation against wrong ones.
+
+What noise looks like and what structures do is learned best from the noise-free volumes, which simulation has: every
+voxel of every particle tells something, where a pair tells one choice among rotations. Contrast then makes of it what a
+search needs.
 
 Two particles of one structure in known orientations, with noise, wedge and CTF of their own, are cleaned and scored at
 the true rotation between them, at rotations close to it, and at random ones of which the hardest are kept: those that
@@ -20,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gumnet.geometry.fourier import shell_sums, to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
@@ -34,24 +39,47 @@ from gumnet.training.data import stream
 from gumnet.types import Rotations, Volumes
 
 _BOX = 32
+_NOISE_SHARE = 0.02
+_RECORD_EVERY = 20
 _MICROSCOPES, _START, _STEP = range(10, 13)
 _NETWORK, _AVERAGED, _OPTIMISER = "network.", "averaged.", "optimiser."
 
 
+def clean(model: MatchedFilter, views: Views, config: ContrastConfig) -> Cleaned:
+    """Return the views as the filter leaves them."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.half_precision):
+        return Cleaned.of(model, views.volumes, views.transfer)
+
+
+def denoising_loss(cleaned: Cleaned, views: Views) -> Tensor:
+    """Return what is left of the error of cleaned volumes, relative to their signal, as the mean over coefficients.
+
+    Each shell is measured by its own signal: the weak high shells, which tell rotations apart, count as the strong low
+    ones do. A share of the noise is added to the signal, for shells that have none.
+    """
+    box, shells = cleaned.band.box, slice(1, cleaned.band.shells + 1)
+
+    def power(volumes: Volumes) -> Tensor:
+        return shell_sums(to_fourier(volumes).abs().square(), box)[:, shells]
+
+    left, noise = power(cleaned.volumes - views.clean), power(views.volumes - views.clean)
+    count = shell_sums((views.transfer > 0).to(left.dtype), box)[:, shells]
+    return (count * left / (power(views.clean) + _NOISE_SHARE * noise)).sum() / count.sum()
+
+
 def contrast_loss(
-    model: MatchedFilter, views: Views, config: ContrastConfig, generator: torch.Generator
+    model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return the cross entropy of the true rotations of all pairs of views, a scalar, and how often they win, (p,).
 
     Parameters
     ----------
+    cleaned
+        The views after the filter ``model``, see `clean`.
     views
         Whole groups of ``config.views``.
     """
     n, v = len(views.volumes), config.views
-    precision = torch.autocast("cpu", torch.bfloat16, enabled=config.half_precision)
-    with precision:
-        cleaned = Cleaned.of(model, views.volumes, views.transfer)
     waves = shift_waves(cleaned.band, config.largest_shift * cleaned.band.box)
     reference, particle = _pairs(n, v)
     pairs = Pairs.of(model, cleaned, reference, particle)
@@ -122,45 +150,59 @@ def train_matched(
         averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     start = _load(folder, model, averaged, optimiser) if resume else 0
-    begun, losses, wins = time.perf_counter(), [], []
+    begun = time.perf_counter()
+    losses: list[dict[str, float]] = []
     with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
         display.advance(start)
         for step in range(start, config.steps):
             generator = stream(config.seed, _STEP, step)
-            views = source.draw(config.groups, config.views, generator)
-            loss, won = contrast_loss(model, views, config, generator)
+            first = step < config.denoising_steps
+            # Noise is learned best from as many structures as a step can hold.
+            shape = (config.groups * config.views, 1) if first else (config.groups, config.views)
+            views = source.draw(*shape, generator)
+            cleaned = clean(model, views, config)
+            denoising = denoising_loss(cleaned, views)
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+            if first:
+                torch.autograd.backward(denoising)
+                losses.append({"denoising": float(denoising.detach())})
+            else:
+                contrast, won = contrast_loss(model, cleaned, views, config, generator)
+                torch.autograd.backward(contrast + config.denoising * denoising)
+                losses.append(
+                    {
+                        "denoising": float(denoising.detach()),
+                        "contrast": float(contrast.detach()),
+                        "right": float(won.mean()),
+                    }
+                )
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, config)
             optimiser.step()
             _average(averaged, model, step)
-            losses.append(float(loss.detach()))
-            wins.append(float(won.mean()))
             display.advance(1)
-            last = step + 1 == config.steps
-            if (step + 1) % 20 == 0 or last:
-                record = {
-                    "step": step + 1,
-                    "loss": sum(losses) / len(losses),
-                    "right": sum(wins) / len(wins),
-                    "seconds": round(time.perf_counter() - begun, 1),
-                }
+            last = step + 1 in (config.denoising_steps, config.steps)
+            if (step + 1) % _RECORD_EVERY == 0 or last:
+                means = {key: sum(entry[key] for entry in losses) / len(losses) for key in losses[-1]}
+                record = {"step": step + 1, **means, "seconds": round(time.perf_counter() - begun, 1)}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
-                losses, wins = [], []
+                losses = []
             if (step + 1) % config.save_every == 0 or last:
                 _save(folder, model, averaged, optimiser, step + 1)
     return averaged.eval()
 
 
 def learning_rate(step: int, config: ContrastConfig) -> float:
-    """Return the step size of one step, counted from 0."""
-    rising = max(1, round(config.warmup * config.steps))
-    if step < rising:
-        return config.learning_rate * (step + 1) / rising
-    through = (step - rising) / max(1, config.steps - rising)
+    """Return the step size of one step, counted from 0; both parts of the training rise and fall by themselves."""
+    done, steps = 0, min(config.denoising_steps, config.steps)
+    if step >= config.denoising_steps:
+        done, steps = config.denoising_steps, config.steps - config.denoising_steps
+    rising = max(1, round(config.warmup * steps))
+    if step - done < rising:
+        return config.learning_rate * (step - done + 1) / rising
+    through = (step - done - rising) / max(1, steps - rising)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * through))
 
 

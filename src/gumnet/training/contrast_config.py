@@ -20,6 +20,10 @@ class ContrastConfig:
         The architecture.
     steps
         Steps in all.
+    denoising_steps
+        How many of them, at the start, learn to remove noise alone.
+    denoising
+        Weight of that in the loss from then on.
     groups, views
         Structures a step, and particles of each, an odd number: every particle is the reference of half of the others.
     mined
@@ -41,7 +45,8 @@ class ContrastConfig:
     snr
         Lowest and highest signal-to-noise ratio, drawn evenly in its logarithm.
     learning_rate, warmup
-        Largest step size of Adam, and the share of the steps until it is reached; it falls to 0 along a cosine.
+        Largest step size of Adam, and the share of the steps until it is reached; it falls to 0 along a cosine, in both
+        parts of the training.
     half_precision
         Whether the convolutions run in bfloat16.
     save_every
@@ -51,21 +56,23 @@ class ContrastConfig:
     """
 
     network: MatchedFilterConfig = field(default_factory=MatchedFilterConfig)
-    steps: int = 4000
-    groups: int = 5
-    views: int = 5
-    mined: int = 96
+    steps: int = 3600
+    denoising_steps: int = 1000
+    denoising: float = 0.2
+    groups: int = 6
+    views: int = 3
+    mined: int = 64
     hard: int = 12
-    near: int = 4
-    near_degrees: tuple[float, float] = (12.0, 40.0)
+    near: int = 0
+    near_degrees: tuple[float, float] = (20.0, 40.0)
     jitter_degrees: float = 5.0
     largest_shift: float = 0.2
     structures: int = 256
     structure_seed: int = 10_000
     microscopes: int = 128
-    snr: tuple[float, float] = (0.05, 0.5)
-    learning_rate: float = 4e-3
-    warmup: float = 0.05
+    snr: tuple[float, float] = (0.05, 0.4)
+    learning_rate: float = 3e-3
+    warmup: float = 0.03
     half_precision: bool = True
     save_every: int = 100
     seed: int = 0
@@ -73,6 +80,8 @@ class ContrastConfig:
     def __post_init__(self) -> None:
         least = {
             "steps": 1,
+            "denoising_steps": 0,
+            "denoising": 0,
             "groups": 1,
             "views": 3,
             "mined": 1,

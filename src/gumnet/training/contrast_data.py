@@ -49,11 +49,14 @@ class Views:
         Shape (g v, M, M, M // 2 + 1).
     rotations
         Shape (g v, 3, 3): from the structure to the particle.
+    clean
+        The volumes without their noise.
     """
 
     volumes: Volumes
     transfer: Weights
     rotations: Rotations
+    clean: Volumes
 
 
 @dataclass(frozen=True)
@@ -172,9 +175,10 @@ class ViewSource:
         whole = (power.repeat_interleave(views, dim=0) * microscopes.signal_power[seen]).sum(-1)
         white = to_fourier(torch.randn(n, *(self._grid,) * 3, generator=generator)) / self._grid**1.5
         noise = white * microscopes.noise[seen] * (whole / snr.exp()).sqrt()[:, None, None, None]
-        volumes = to_real((spectra + noise) * (self._radius > 0), self._grid)
-        volumes = volumes / volumes.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
-        return Views(volumes, microscopes.transfer[seen], rotations.flatten(0, 1))
+        keep = self._radius > 0
+        volumes, clean = to_real((spectra + noise) * keep, self._grid), to_real(spectra * keep, self._grid)
+        scale = volumes.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
+        return Views(volumes / scale, microscopes.transfer[seen], rotations.flatten(0, 1), clean / scale)
 
     def _signals(self, rotations: Rotations, zoom: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return spectra (g, v, M, M, M // 2 + 1) in orientations (g, v, 3, 3), and power of their shells (g, s)."""

@@ -24,6 +24,8 @@ class Cleaned:
 
     Parameters
     ----------
+    volumes
+        As the filter left them.
     turned
         The volumes masked, as references.
     values, transfer
@@ -33,6 +35,7 @@ class Cleaned:
     """
 
     band: Band
+    volumes: Volumes
     turned: TurnedSpectra
     values: Tensor
     transfer: Tensor
@@ -45,7 +48,7 @@ class Cleaned:
         power = model.power(volumes, transfer)
         cleaned = model(volumes, transfer, power)
         turned = TurnedSpectra.of(cleaned * soft_sphere(band.box), transfer, band.shells)
-        return cls(band, turned, band.take(to_fourier(cleaned)), band.take(transfer), power)
+        return cls(band, cleaned, turned, band.take(to_fourier(cleaned)), band.take(transfer), power)
 
 
 @dataclass(frozen=True)
