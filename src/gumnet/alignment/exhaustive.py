@@ -15,9 +15,9 @@ from gumnet.types import Volumes, Weights
 STEPS = (Step(20.0, 5), Step(15.0, 7, within=4.0))
 """Most rotations lie within 8 degrees of the nearest of the fine grid: at the rim of a particle two thirds as wide as
 its box, under a third of a period of shell 7, which is 55 A in a box of 32 voxels of 12 A."""
-CANDIDATES = 8
+CANDIDATES = 32
 """How many peaks of the grid search are refined in the low band: cheap, and the highest of the grid need not be it."""
-SEPARATION_DEGREES = 20.0
+SEPARATION_DEGREES = 12.0
 """Least angle between two of them: two on one peak would be refined to the same pose."""
 
 

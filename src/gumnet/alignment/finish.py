@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.refine import refine_in_growing_bands
+from gumnet.alignment.confidence import local_spread_degrees, log_likelihoods, posterior
+from gumnet.alignment.refine import Refined, refine_in_growing_bands, stages
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.particles import Poses
 from gumnet.types import Rotations, Volumes, Weights
@@ -48,11 +49,26 @@ def finish(options: AlignerOptions, comparison: Comparison, found: Candidates, p
     if options.refine:
         max_shift = options.max_shift_voxels(box)
         allowed = _allowed(options, prior, comparison.reference.device)
-        found = refine_in_growing_bands(comparison, found, shells=shells, max_shift=max_shift, allowed=allowed)
+        refined = refine_in_growing_bands(comparison, found, shells=shells, max_shift=max_shift, allowed=allowed)
     else:
-        found = rescored(comparison, found.best(1), shells)
-    poses = found.poses()
-    return poses if prior is None else replace(poses, shifts=poses.shifts + prior.shifts.to("cpu", torch.float64))
+        refined = _unrefined(comparison, found, shells)
+    poses = refined.best.poses()
+    if prior is not None:
+        poses = replace(poses, shifts=poses.shifts + prior.shifts.to("cpu", torch.float64))
+    if found.scores.shape[1] == 1:
+        # One pose without others to weigh it against has no posterior.
+        return poses
+    likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells)
+    confidences, spreads = posterior(refined.peaks, likelihoods, refined.best.rotations[:, 0], options.symmetry)
+    local = local_spread_degrees(comparison, refined.best, shells, refined.turned)
+    spreads = torch.hypot(spreads, local).clamp(max=180.0)
+    return replace(poses, confidences=confidences.double().cpu(), spreads_degrees=spreads.double().cpu())
+
+
+def _unrefined(comparison: Comparison, found: Candidates, shells: int) -> Refined:
+    """Return what the search found, as it is, with the score of the best in the whole band."""
+    turned = comparison.turned_reference(shells, gradient=True)
+    return Refined(rescored(comparison, found.best(1), shells), turned, found, stages(shells)[0].shells)
 
 
 def _allowed(

@@ -35,15 +35,18 @@ class Stage:
     steps: int
 
 
-_FIRST_STAGES = (Stage(7, 8, 4), Stage(11, 3, 3))
-"""The cost of a step grows with the cube of the shells. Shell 7 tells most candidates apart and shell 11 nearly all."""
+_LOW_STAGES = (Stage(7, 32, 1), Stage(7, 8, 3))
+_MIDDLE_STAGE = Stage(11, 3, 3)
+"""The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
+itself may have missed the top of the highest. Shell 7 tells most of them apart, and shell 11 nearly all."""
 
 
 @dataclass(frozen=True)
 class _Linear:
-    """Score (n, k) at some poses, with the normal equations: (n, k, 6, 6) and (n, k, 6)."""
+    """Score (n, k) at some poses, the scale of the model, and the normal equations: (n, k, 6, 6) and (n, k, 6)."""
 
     score: Tensor
+    scale: Tensor
     normal: Tensor
     right: Tensor
 
@@ -56,6 +59,7 @@ def refine(
     max_shift: float,
     iterations: int = 10,
     allowed: Callable[[Rotations], Tensor] | None = None,
+    turned: TurnedSpectra | None = None,
 ) -> Candidates:
     """Return each candidate moved to the top of the score's peak that it stands on, and its score there.
 
@@ -72,11 +76,14 @@ def refine(
         Largest shift along each axis, in voxels; a start beyond it is moved inside.
     allowed
         Which rotations (n, k, 3, 3) a step may lead to, (n, k); all unless given.
+    turned
+        The reference with its derivatives, for these shells or more, where it was made before.
     """
     device = comparison.reference.device
     band = Band.up_to(comparison.box, shells, device)
     data = comparison.within(band)
-    turned = comparison.turned_reference(band.shells, gradient=True)
+    if turned is None:
+        turned = comparison.turned_reference(band.shells, gradient=True)
     rotations = start.rotations.to(device=device, dtype=torch.float32)
     shifts = start.shifts.to(device=device, dtype=torch.float32).clamp(-max_shift, max_shift)
     now = _linearise(turned, data, rotations, shifts)
@@ -96,11 +103,25 @@ def refine(
         shifts = torch.where(better[..., None], new_shifts, shifts)
         now = _Linear(
             torch.where(better, new.score, now.score),
+            torch.where(better, new.scale, now.scale),
             torch.where(better[..., None, None], new.normal, now.normal),
             torch.where(better[..., None], new.right, now.right),
         )
         damping = torch.where(better, damping / 5, damping * 8).clamp(1e-6, 1e6)
     return Candidates(rotations, shifts, now.score)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The best pose of each particle, (n, 1), with the reference of the whole band that it was refined on.
+
+    And the peaks of the lowest band that it was chosen from, (n, k), with that band.
+    """
+
+    best: Candidates
+    turned: TurnedSpectra
+    peaks: Candidates
+    peak_shells: int
 
 
 def refine_in_growing_bands(
@@ -110,33 +131,55 @@ def refine_in_growing_bands(
     shells: int,
     max_shift: float,
     allowed: Callable[[Rotations], Tensor] | None = None,
-) -> Candidates:
-    """Return the best pose of each particle, (n, 1), refined from low bands to the whole, fewer candidates in each.
+) -> Refined:
+    """Return the best pose of each particle, refined from low bands to the whole, fewer candidates in each.
 
     The peak of a low band is wide enough to be climbed from the spacing of a coarse grid; that of the whole band is
     sharp enough to end on.
     """
-    found = start
-    for stage in stages(shells):
+    plan = stages(shells)
+    lowest = plan[0].shells
+    # The lowest band has a smaller grid of its own, which stays in a CPU's cache; the others share one.
+    low = comparison.turned_reference(lowest, gradient=True)
+    whole = comparison.turned_reference(shells, gradient=True) if shells > lowest else low
+    found = peaks = start
+    for stage in plan:
+        before = found.best(found.scores.shape[1])
         found = refine(
             comparison,
-            found.best(stage.candidates),
+            before.best(stage.candidates),
             shells=stage.shells,
             max_shift=max_shift,
             iterations=stage.steps,
             allowed=allowed,
+            turned=low if stage.shells == lowest else whole,
         )
-    return found.best(1)
+        if stage.shells == lowest:
+            peaks = found.with_rest(before)
+    return Refined(found.best(1), whole, peaks, lowest)
 
 
 def stages(shells: int) -> list[Stage]:
     """Return the stages of a refinement that ends with the shells up to ``shells``."""
-    found = [stage for stage in _FIRST_STAGES if stage.shells < shells]
-    last = found[-1].shells if found else 0
-    while 2 * last < shells and last:
-        last *= 2
-        found.append(Stage(last, 1, 3))
-    return [*found, Stage(shells, 1 if found else _FIRST_STAGES[0].candidates, 5)]
+    found = [Stage(min(s.shells, shells), s.candidates, s.steps) for s in _LOW_STAGES]
+    if shells > _MIDDLE_STAGE.shells:
+        found.append(_MIDDLE_STAGE)
+        last = 2 * _MIDDLE_STAGE.shells
+        while last < shells:
+            found.append(Stage(last, 1, 3))
+            last *= 2
+    return [*found, Stage(shells, 1, 5)]
+
+
+def normal_equations(
+    comparison: Comparison, at: Candidates, shells: int, turned: TurnedSpectra | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the scale (n, k) that fits the model to the data, and J^T W J (n, k, 6, 6), rotation first, at poses."""
+    band = Band.up_to(comparison.box, shells, comparison.reference.device)
+    if turned is None:
+        turned = comparison.turned_reference(band.shells, gradient=True)
+    linear = _linearise(turned, comparison.within(band), at.rotations, at.shifts)
+    return linear.scale, linear.normal
 
 
 def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shifts: Vectors) -> _Linear:
@@ -169,7 +212,7 @@ def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shif
     scale = (numerator / total)[..., None]
     # J^T (d - alpha m) / alpha, with alpha kept positive where a start correlates negatively.
     right = (toward - scale * along) / scale.abs().clamp_min(1e-12)
-    return _Linear(numerator / denominator, normal, right)
+    return _Linear(numerator / denominator, scale[..., 0], normal, right)
 
 
 def _solve(linear: _Linear, damping: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""What the likelihood of a pose is multiplied by, so that confidences are honest: measured on the built-in phantoms.
+
+    python benchmarks/temper.py --pairs 60
+
+For several factors and levels of noise: how many poses are given 90 % or more, and how many of those are right to
+15 degrees. The factor in use is `gumnet.alignment.confidence.TEMPER`; no complex that a benchmark reports takes part.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+import gumnet
+from gumnet.alignment import confidence
+from gumnet.alignment.aligner import AlignerOptions
+from gumnet.alignment.exhaustive import ExhaustiveAligner
+from gumnet.geometry.so3 import angular_distance_degrees
+from gumnet.simulation.phantom import phantoms
+
+FACTORS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)
+LEVELS = ((0.3, "coloured"), (0.2, "coloured"), (0.1, "coloured"), (0.05, "white"), (0.02, "white"))
+
+
+def main() -> None:
+    """Run the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--phantoms", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    structures = phantoms(options.phantoms, 32, 12.0, seed=100)
+    print("  SNR noise      right | factor: share given 90 % or more, right of these, mean confidence")
+    for snr, noise in LEVELS:
+        config = gumnet.SimulationConfig(snr=snr, noise=noise, ctf=noise != "white", seed=options.seed)
+        made = gumnet.simulate(structures, pairs=options.pairs, config=config)
+        assert made.pairs is not None
+        rows_a, rows_b = made.pairs.T.tolist()
+        particles = made.particles
+        aligner = ExhaustiveAligner(AlignerOptions(max_shift=6.4), torch.device("cpu"))
+        kept: list[tuple[object, ...]] = []
+        judge = confidence.posterior
+
+        def keep(*given: object, judge: object = judge, kept: list[tuple[object, ...]] = kept) -> object:
+            kept.append(given)
+            return judge(*given)  # type: ignore[operator]
+
+        import gumnet.alignment.finish as finish
+
+        finish.posterior = keep  # type: ignore[assignment]
+        poses = aligner.align(
+            particles.read_volumes(rows_a),
+            particles.read_volumes(rows_b),
+            particles.read_weights(rows_a),
+            particles.read_weights(rows_b),
+        )
+        finish.posterior = judge
+        right = angular_distance_degrees(poses.rotations, made.pair_truth().rotations) <= confidence.RIGHT_DEGREES
+        peaks, likelihoods, rotations, _ = kept[0]
+        cells = []
+        for factor in FACTORS:
+            mass, _ = judge(peaks, likelihoods * (factor / confidence.TEMPER), rotations)  # type: ignore[arg-type, operator]
+            high = mass >= 0.9
+            of_these = float(right[high].double().mean()) if bool(high.any()) else float("nan")
+            cells.append(f"{factor:g}: {float(high.double().mean()):.2f} {of_these:.2f} {float(mass.mean()):.2f}")
+        print(f"{snr:5g} {noise:9} {float(right.double().mean()):6.2f} | " + " | ".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
