@@ -9,18 +9,28 @@ For several factors and levels of noise: how many poses are given 90 % or more, 
 from __future__ import annotations
 
 import argparse
+from typing import Literal
 
 import torch
 
 import gumnet
-from gumnet.alignment import confidence
-from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.exhaustive import ExhaustiveAligner
+from gumnet.alignment.confidence import RIGHT_DEGREES, TEMPER, log_likelihoods, posterior
+from gumnet.alignment.exhaustive import CANDIDATES, SEPARATION_DEGREES, STEPS
+from gumnet.alignment.grid_search import search
+from gumnet.alignment.refine import refine_in_growing_bands
+from gumnet.alignment.score import Comparison
 from gumnet.geometry.so3 import angular_distance_degrees
 from gumnet.simulation.phantom import phantoms
 
+MAX_SHIFT = 6.4
 FACTORS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)
-LEVELS = ((0.3, "coloured"), (0.2, "coloured"), (0.1, "coloured"), (0.05, "white"), (0.02, "white"))
+LEVELS: tuple[tuple[float, Literal["coloured", "white"]], ...] = (
+    (0.3, "coloured"),
+    (0.2, "coloured"),
+    (0.1, "coloured"),
+    (0.05, "white"),
+    (0.02, "white"),
+)
 
 
 def main() -> None:
@@ -39,29 +49,23 @@ def main() -> None:
         assert made.pairs is not None
         rows_a, rows_b = made.pairs.T.tolist()
         particles = made.particles
-        aligner = ExhaustiveAligner(AlignerOptions(max_shift=6.4), torch.device("cpu"))
-        kept: list[tuple[object, ...]] = []
-        judge = confidence.posterior
-
-        def keep(*given: object, judge: object = judge, kept: list[tuple[object, ...]] = kept) -> object:
-            kept.append(given)
-            return judge(*given)  # type: ignore[operator]
-
-        import gumnet.alignment.finish as finish
-
-        finish.posterior = keep  # type: ignore[assignment]
-        poses = aligner.align(
-            particles.read_volumes(rows_a),
-            particles.read_volumes(rows_b),
-            particles.read_weights(rows_a),
-            particles.read_weights(rows_b),
-        )
-        finish.posterior = judge
-        right = angular_distance_degrees(poses.rotations, made.pair_truth().rotations) <= confidence.RIGHT_DEGREES
-        peaks, likelihoods, rotations, _ = kept[0]
+        volumes, weights = particles.read_volumes, particles.read_weights
+        comparison = Comparison.of(volumes(rows_a), volumes(rows_b), weights(rows_a), weights(rows_b))
+        with torch.no_grad():
+            found = search(
+                comparison,
+                STEPS,
+                max_shift=MAX_SHIFT,
+                candidates=CANDIDATES,
+                separation_degrees=SEPARATION_DEGREES,
+            )
+            refined = refine_in_growing_bands(comparison, found, shells=15, max_shift=MAX_SHIFT)
+            likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells) / TEMPER
+        rotations = refined.best.rotations[:, 0]
+        right = angular_distance_degrees(rotations.double(), made.pair_truth().rotations) <= RIGHT_DEGREES
         cells = []
         for factor in FACTORS:
-            mass, _ = judge(peaks, likelihoods * (factor / confidence.TEMPER), rotations)  # type: ignore[arg-type, operator]
+            mass, _ = posterior(refined.peaks, likelihoods * factor, rotations)
             high = mass >= 0.9
             of_these = float(right[high].double().mean()) if bool(high.any()) else float("nan")
             cells.append(f"{factor:g}: {float(high.double().mean()):.2f} {of_these:.2f} {float(mass.mean()):.2f}")
