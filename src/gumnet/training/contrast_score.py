@@ -113,7 +113,7 @@ def read(cleaned: Cleaned, rotations: Rotations) -> tuple[Tensor, Tensor]:
     """Return values and transfer (n, r, K) of all volumes turned by rotations (n, r, 3, 3)."""
     values, transfer = cleaned.turned.read(rotations, cleaned.band)
     assert transfer is not None
-    return values[:, 0], transfer
+    return torch.complex(values[:, 0], values[:, 1]), transfer
 
 
 def _rows(power: ShellPower, rows: Tensor) -> ShellPower:
