@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from gumnet.alignment.grid_search import search
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import frequencies, shell_indices, to_fourier, to_real
@@ -65,20 +66,28 @@ def test_the_score_ignores_scale_and_offset(pose: tuple[torch.Tensor, torch.Tens
     torch.testing.assert_close(plain, scaled, atol=2e-3, rtol=0)
 
 
-def test_all_shifts_by_fft_give_the_score_of_each(generator: torch.Generator) -> None:
-    rotations = random_rotations(5, generator=generator)
+def test_a_centre_is_where_shifts_are_counted_from(pose: tuple[torch.Tensor, torch.Tensor]) -> None:
+    rotation, shift = pose
     wedge = missing_wedge(BOX, 60.0)[None]
+    a, b = density(BOX)[None].float(), density(BOX, rotation, shift)[None].float()
+    b = to_real(to_fourier(b) * wedge, BOX)
+    plain = rescored(Comparison.of(a, b, None, wedge), at(rotation, shift), 8)
+    centre = torch.tensor([1.0, -2.0, 1.0], dtype=torch.float64)
+    centred = Comparison.of(a, b, None, wedge, centres=centre[None])
+    torch.testing.assert_close(rescored(centred, at(rotation, shift - centre), 8).scores, plain.scores)
+
+
+def test_shells_below_the_lowest_count_nothing(generator: torch.Generator) -> None:
     a = density(BOX)[None].float()
-    b = density(BOX, rotations[0], torch.tensor([2.0, 0.0, -3.0]))[None].float()
-    b = b + 0.05 * torch.randn(b.shape, generator=generator)
-    comparison = Comparison.of(a, b, wedge, wedge)
-    found = search(comparison, rotations, shells=6, max_shift=4.0, candidates=5, separation_degrees=1.0)
-    again = rescored(comparison, found, 6)
-    # The shifts at the rim of the allowed range are moved inside, all others are scored where they are.
-    inside = (found.shifts.abs() < 3.99).all(dim=-1)
-    assert inside.any()
-    torch.testing.assert_close(found.scores[inside], again.scores[inside], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.rotations[0, 0], rotations[0].float())
+    b = a + 0.1 * torch.randn(a.shape, generator=generator)
+    comparison = Comparison.of(a, b, None, None, lowest_shell=3)
+    assert (comparison.shell_weights[:, :3] == 0).all()
+    assert (comparison.shell_weights[:, 3:8] > 0).all()
+    # What is added there changes nothing, once the weights of the other shells are the same.
+    low = to_real(torch.where(shell_indices(BOX) < 3, 20 * to_fourier(b), 0), BOX)
+    keep = at(torch.eye(3), torch.zeros(3))
+    spoilt = replace(comparison, spectra=comparison.spectra + to_fourier(low))
+    torch.testing.assert_close(rescored(spoilt, keep, 8).scores, rescored(comparison, keep, 8).scores)
 
 
 def test_a_wedge_on_the_reference_turns_with_it(pose: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,12 @@ import torch
 from torch import Tensor
 
 from gumnet.errors import InputError
-from gumnet.types import Volumes, Weights
+from gumnet.types import Volume, Volumes, Weights
+
+_MASK_TOLERANCE = 1e-3
+"""Interpolation and float16 take the values of a mask this much beyond 0 and 1."""
+_NYQUIST_TOLERANCE = 1e-4
+"""Voxel sizes in files are rounded to six digits or so."""
 
 
 def as_stack(values: Any, name: str) -> Tensor:
@@ -79,6 +85,80 @@ def as_weights(values: Any, name: str, count: int, box: int) -> Weights | None:
     if bool((weights.flatten(1).amax(dim=1) == 0).any()):
         raise InputError(f"{name} holds weights that are 0 everywhere", cure="give what was observed")
     return weights
+
+
+def check_max_shift(max_shift: float | None, box: int, name: str = "max_shift") -> None:
+    """Raise `InputError` for a largest shift, in voxels, that leaves a box of ``box`` voxels.
+
+    Parameters
+    ----------
+    name
+        What the caller calls it.
+    """
+    half = box / 2
+    if max_shift is not None and not 0 <= max_shift <= half:
+        raise InputError(
+            f"{name} {max_shift:g} is not possible in a box of {box} voxels", cure=f"give 0 to {half:g} voxels"
+        )
+
+
+def check_resolutions(
+    low_pass: float | None,
+    high_pass: float | None,
+    *,
+    box: int,
+    voxel_size_angstrom: float,
+    names: tuple[str, str] = ("low_pass_angstrom", "high_pass_angstrom"),
+) -> None:
+    """Raise `InputError` for resolution limits, in Angstrom, that the voxels do not hold or that leave nothing.
+
+    Parameters
+    ----------
+    low_pass, high_pass
+        Finest and coarsest resolution; None for no limit.
+    names
+        What the caller calls them.
+    """
+    nyquist = 2 * voxel_size_angstrom
+    if low_pass is not None and not low_pass >= nyquist * (1 - _NYQUIST_TOLERANCE):
+        raise InputError(
+            f"{names[0]} {low_pass:g} is finer than two voxels, {nyquist:g} Angstrom, beyond which the images hold "
+            "nothing",
+            cure=f"give {nyquist:g} or more, or leave it out",
+        )
+    # The highest shell below Nyquist.
+    finest = max(low_pass or 0.0, box * voxel_size_angstrom / ((box - 1) // 2))
+    if high_pass is not None and not high_pass > finest:
+        raise InputError(
+            f"{names[1]} {high_pass:g} leaves nothing: the finest resolution is {finest:g} Angstrom",
+            cure=f"give more than {finest:g}, or leave it out",
+        )
+
+
+def checked_mask(values: Any, box: int) -> Volume:
+    """Return a mask of volumes of ``box`` voxels as float32, (N, N, N), its values from 0 to 1 and not all 0."""
+    mask = _as_tensor(values, "the mask").to(torch.float32)
+    if tuple(mask.shape) != (box,) * 3:
+        raise InputError(
+            f"the mask has shape {tuple(mask.shape)}, the particles boxes of {box}",
+            cure="crop, pad or resample the mask to the particles' box and voxel size",
+        )
+    check_mask_values(mask)
+    return mask
+
+
+def check_mask_values(mask: Volume, path: Path | None = None) -> None:
+    """Raise `InputError` unless the values of a mask are from 0 to 1 and not all 0; it names the file or "mask"."""
+    path = Path("mask") if path is None else path
+    low, high = float(mask.min()), float(mask.max())
+    if not (low >= -_MASK_TOLERANCE and high <= 1 + _MASK_TOLERANCE):
+        raise InputError(
+            f"its values go from {low:g} to {high:g}, those of a mask from 0 to 1",
+            cure="give a mask, not a map, or scale it",
+            path=path,
+        )
+    if high <= _MASK_TOLERANCE:
+        raise InputError("it is a mask of 0 everywhere, which leaves nothing", cure="give another mask", path=path)
 
 
 def _as_tensor(values: Any, name: str) -> Tensor:

@@ -12,6 +12,7 @@ from gumnet.geometry.so3 import rotation_from_vector
 from gumnet.types import Mask, Rotations
 
 _MARGIN_DEGREES = 1e-3
+_UPSIDE_DOWN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,27 @@ class Near:
 
     def allows(self, relative: Rotations) -> Mask:
         """Return which rotations (..., 3, 3), as ``R_prior^-1 R``, lie within the range."""
-        tilt = torch.rad2deg(torch.acos(relative[..., 2, 2].clamp(-1, 1)))
+        # Not acos, which float32 takes a fiftieth of a degree away from 0.
+        z = relative[..., 2, 2]
+        tilt = torch.rad2deg(torch.atan2(torch.hypot(relative[..., 0, 2], relative[..., 1, 2]), z))
         # The turn about z of the rotation split into that and a tilt about an axis in the plane (swing and twist).
         twist = torch.atan2(relative[..., 1, 0] - relative[..., 0, 1], relative[..., 0, 0] + relative[..., 1, 1])
-        turn = torch.rad2deg(twist).abs()
+        # Upside down any turn is another axis of the tilt.
+        turn = torch.where(z > -1 + _UPSIDE_DOWN, torch.rad2deg(twist).abs(), 0.0)
         return (tilt <= self.cone_degrees + _MARGIN_DEGREES) & (turn <= self.in_plane_degrees + _MARGIN_DEGREES)
 
     def grid(self, spacing_degrees: float) -> Rotations:
         """Return rotations (r, 3, 3) over the range, the identity first, neighbours at most about the spacing apart.
 
-        Rings of tilts about the axis, closer together the nearer they are to it, times turns about the axis.
+        Rings of tilts, times turns about the axis. A step by an azimuth of a along the ring of tilt t is a rotation by
+        ``2 sin(t / 2) a``; the part of it that is a turn about the axis, which leaves ``sin(t) a``, comes free where
+        the grid holds all turns.
         """
         spacing = math.radians(spacing_degrees)
         tilts = [(0.0, 0.0)]
         for tilt in _steps(math.radians(self.cone_degrees), spacing)[1:]:
-            count = max(1, math.ceil(2 * math.pi * math.sin(tilt) / spacing))
+            radius = math.sin(tilt) if self.in_plane_degrees == 180 else 2 * math.sin(tilt / 2)
+            count = max(1, math.ceil(2 * math.pi * radius / spacing))
             tilts += [(tilt, 2 * math.pi * i / count) for i in range(count)]
         turns = [0.0]
         for turn in _steps(math.radians(self.in_plane_degrees), spacing)[1:]:

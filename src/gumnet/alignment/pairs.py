@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.batch import batch_size_for
-from gumnet.alignment.checks import as_stack, as_weights, checked_volumes
+from gumnet.alignment.checks import as_stack, as_weights, check_max_shift, checked_volumes
 from gumnet.devices import resolve_device
 from gumnet.errors import InputError
 from gumnet.particles import Poses
@@ -36,6 +36,7 @@ def align_pairs(
     max_shift: float | None = None,
     device: str = "auto",
     batch_size: int | None = None,
+    memory_gigabytes: float | None = None,
 ) -> Poses:
     """Return the pose of each b on its a: ``x_b = R x_a + t``.
 
@@ -58,6 +59,8 @@ def align_pairs(
         auto, cpu, cuda or cuda:N.
     batch_size
         Pairs at a time; as many as memory allows comfortably unless given. It does not change the result.
+    memory_gigabytes
+        Limit of the memory that alignment takes beyond the volumes; see `gumnet.alignment.batch`.
 
     Returns
     -------
@@ -74,9 +77,12 @@ def align_pairs(
     count, box = len(a), a.shape[-1]
     on = resolve_device(device)
     all_a, all_b = as_weights(weights_a, "weights_a", count, box), as_weights(weights_b, "weights_b", count, box)
+    check_max_shift(max_shift, box)
     options = AlignerOptions(refine=refine, max_shift=max_shift, model=model)
     aligner = make_aligner(method, options, on)
-    size = batch_size_for(options, box, on, shared_reference=False, wanted=batch_size)
+    size = batch_size_for(
+        options, box, on, shared_reference=False, wanted=batch_size, memory_gigabytes=memory_gigabytes
+    )
     parts = []
     with progress("Aligning", count, unit="pairs") as display:
         for start in range(0, count, size):

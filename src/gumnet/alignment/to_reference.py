@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.batch import batch_size_for
-from gumnet.alignment.checks import as_stack, as_weights, checked_volumes
+from gumnet.alignment.checks import (
+    as_stack,
+    as_weights,
+    check_max_shift,
+    check_resolutions,
+    checked_mask,
+    checked_volumes,
+)
 from gumnet.alignment.near import Near
 from gumnet.devices import resolve_device
 from gumnet.errors import InputError
@@ -19,6 +26,9 @@ from gumnet.types import Volume, Weights
 
 if TYPE_CHECKING:
     from gumnet.model.gumnet import GumNet
+
+_SEARCH_NEAR = ("exhaustive",)
+"""Methods that search about the poses that particles have; the others only refine these."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,11 @@ class AlignConfig:
         if self.cone_degrees is not None or self.in_plane_degrees is not None:
             if not self.local:
                 raise InputError("a cone or a range in plane needs poses to start from", cure="set local as well")
+            if self.method not in _SEARCH_NEAR:
+                raise InputError(
+                    f"method {self.method!r} does not search about poses, so it takes no cone and no range in plane",
+                    cure=f"use method {' or '.join(_SEARCH_NEAR)}, or leave them out",
+                )
             near = Near(self.cone_degrees or 0.0, self.in_plane_degrees or 0.0)
         return AlignerOptions(
             refine=self.refine,
@@ -133,11 +148,15 @@ def align(
         )
     weights = as_weights(weights_reference, "weights_reference", 1, box)
     weights = None if weights is None else weights.to(device)
-    if options.mask is not None and tuple(options.mask.shape) != (box,) * 3:
-        raise InputError(
-            f"the mask has shape {tuple(options.mask.shape)}, the particles boxes of {box}",
-            cure="crop, pad or resample the mask to the particles' box and voxel size",
-        )
+    check_max_shift(config.max_shift, box)
+    check_resolutions(
+        config.low_pass_angstrom,
+        config.high_pass_angstrom,
+        box=box,
+        voxel_size_angstrom=particles.voxel_size_angstrom,
+    )
+    if options.mask is not None:
+        options = replace(options, mask=checked_mask(options.mask, box))
     aligner = make_aligner(config.method, options, device)
     size = batch_size_for(
         options,

@@ -18,14 +18,17 @@ from gumnet.cli.options import (
     check_limits,
     check_model,
     matching_map,
+    matching_mask,
     say,
 )
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
     from gumnet.alignment.to_reference import AlignConfig
-    from gumnet.particles import Particles
+    from gumnet.particles import Particles, Poses
 
+CONFIDENT = 0.9
+"""Poses of this confidence and above are counted: at least 85 % of them are meant to be right to 15 degrees."""
 _NUMBERS_IN_MEMORY = 500_000_000
 """Pairs are read in groups whose volumes and weights hold about this many numbers: 2 GB."""
 
@@ -42,7 +45,12 @@ def align(
     symmetry: str = "C1",
     max_shift: float | None = None,
     low_pass: float | None = None,
+    high_pass: float | None = None,
+    mask: Path | None = None,
     local: Flag = False,
+    cone: float | None = None,
+    in_plane: float | None = None,
+    memory: float | None = None,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -51,6 +59,9 @@ def align(
 
     Example
         gumnet align particles.star --reference map.mrc --out aligned.star
+        gumnet align rings.star --reference ring.mrc --symmetry C7 --out new.star
+        gumnet align picked.star --reference map.mrc --local --cone 30 \\
+          --in-plane 180 --out aligned.star
         gumnet align sim --pairs sim/pairs.csv --out pairs.star
 
     With --reference, OUT holds all particles with their new poses. With --pairs,
@@ -76,19 +87,53 @@ def align(
     no_refine
         Leave out the local refinement that follows the search or the network.
     symmetry
-        Symmetry of the reference; C1 so far.
+        With --reference: its point group in RELION's setting, such as C7,
+        D2, O or I1. Of equivalent poses one is searched, which is quicker.
     max_shift
-        Largest shift on each axis in voxels; a quarter of the box unless given.
+        Largest shift on each axis in voxels, with --local from where the
+        table has it; a quarter of the box unless given.
     low_pass
-        With --reference: finest resolution to use, in Angstrom.
+        With --reference: finest resolution to use, in Angstrom. Not needed
+        against noise: each shell counts as its signal-to-noise asks.
+    high_pass
+        With --reference: coarsest resolution to use, in Angstrom. For
+        particles beside membranes or gold, which outweigh them there.
+    mask
+        With --reference: soft mask from 0 to 1 about what counts in it; the
+        largest sphere in the box unless given. A tight one keeps noise and
+        neighbours out.
     local
-        With --reference: search near the poses of the table, not everywhere.
+        With --reference: start from the poses of the table; they are refined
+        and, with --cone or --in-plane, searched about.
+    cone
+        With --local: how far, in degrees, the z axis of the reference may
+        tilt from where the table has it; 0 where only --in-plane is given.
+    in_plane
+        With --local: how far, in degrees, a particle may turn about that
+        axis, either way; 0 where only --cone is given. 180 for particles
+        whose direction is known, as on a membrane, but not their turn.
+    memory
+        Most memory to use, in GB; 2 on a CPU and a quarter of what is free
+        on a GPU unless given.
     """
     if (reference is None) == (pairs is None):
         raise InputError("give one of --reference and --pairs", cure="for example --reference map.mrc")
     check_model(method, model)
-    if pairs is not None and (reading.skip_bad or local or low_pass is not None or symmetry.upper() != "C1"):
-        raise InputError("--skip-bad, --local, --low-pass and --symmetry do not go with --pairs", cure="leave them out")
+    if pairs is not None:
+        _refuse_with_pairs(
+            {
+                "--skip-bad": reading.skip_bad,
+                "--local": local,
+                "--cone": cone is not None,
+                "--in-plane": in_plane is not None,
+                "--low-pass": low_pass is not None,
+                "--high-pass": high_pass is not None,
+                "--mask": mask is not None,
+                "--symmetry": symmetry.strip().upper() != "C1",
+            }
+        )
+    if not local and (cone is not None or in_plane is not None):
+        raise InputError("--cone and --in-plane are ranges about the poses of the table", cure="add --local")
     common.start()
     from gumnet.alignment.to_reference import AlignConfig
     from gumnet.io.atomic import check_free
@@ -104,18 +149,42 @@ def align(
         low_pass_angstrom=low_pass,
         model=model,
         device=common.device_name,
+        high_pass_angstrom=high_pass,
+        cone_degrees=cone,
+        in_plane_degrees=in_plane,
+        memory_gigabytes=memory,
     )
     data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
-    check_limits(data, max_shift=max_shift, low_pass=low_pass)
+    check_limits(data, max_shift=max_shift, low_pass=low_pass, high_pass=high_pass)
     check_tables_free(out, data, overwrite=output.overwrite)
     if reference is not None:
-        aligned = _to_reference(data, reference, config)
+        soft = None if mask is None else matching_mask(mask, data)
+        aligned = _to_reference(data, reference, replace(config, mask=soft))
     else:
         assert pairs is not None
         aligned = _pairs(data, pairs, config)
     write_particles(out, aligned, overwrite=output.overwrite)
-    scores = aligned.poses.scores
-    say(f"{len(aligned)} poses, mean score {float(scores.mean()):.3f}, lowest {float(scores.min()):.3f}: {out}")
+    say(f"{_words(aligned.poses)}: {out}")
+
+
+def _refuse_with_pairs(given: dict[str, bool]) -> None:
+    """Raise `InputError` for the first option that was given and has no meaning for pairs."""
+    reasons = {
+        "--skip-bad": "a pair without one of its particles is no pair",
+        "--symmetry": "the reference of a pair is a particle with an orientation of its own, and so are its axes",
+    }
+    for name, was in given.items():
+        if was:
+            reason = reasons.get(name, "it is about one reference that all particles share")
+            raise InputError(f"{name} does not go with --pairs: {reason}", cure=f"leave out {name}")
+
+
+def _words(poses: Poses) -> str:
+    """Return what the closing line says of the poses."""
+    text = f"{len(poses)} poses, mean score {float(poses.scores.mean()):.3f}, lowest {float(poses.scores.min()):.3f}"
+    if poses.confidences is None:
+        return text
+    return f"{text}, {int((poses.confidences >= CONFIDENT).sum())} with a confidence of {CONFIDENT} or more"
 
 
 def _to_reference(particles: Particles, path: Path, config: AlignConfig) -> Particles:
@@ -147,6 +216,7 @@ def _pairs(particles: Particles, path: Path, config: AlignConfig) -> Particles:
                 refine=config.refine,
                 max_shift=config.max_shift,
                 device=config.device,
+                memory_gigabytes=config.memory_gigabytes,
             )
         )
     table = None if b.table is None else b.table.assign(rlnReferenceImage=list(a.names))

@@ -32,9 +32,6 @@ Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("ARGUMENTS", default=())
 """The command line that is running, without the program's name; for reports."""
 
-_MASK_TOLERANCE = 1e-3
-"""Interpolation and float16 take the values of a mask this much beyond 0 and 1."""
-
 COMMON_GROUP = Group("Common options", sort_key=100)
 
 
@@ -179,36 +176,41 @@ def matching_map(path: Path, particles: Particles) -> Volume:
 
 
 def read_mask(path: Path) -> Volume:
-    """Return the mask (N, N, N) in ``path``, with values from 0 to 1."""
+    """Return the mask (N, N, N) in ``path``, with values from 0 to 1, not all 0."""
+    from gumnet.alignment.checks import check_mask_values
     from gumnet.io.mrc import read_map
 
     mask, _ = read_map(path, need_voxel_size=False)
-    low, high = float(mask.min()), float(mask.max())
-    if low < -_MASK_TOLERANCE or high > 1 + _MASK_TOLERANCE:
-        raise InputError(
-            f"its values go from {low:g} to {high:g}, those of a mask from 0 to 1",
-            cure="give a mask, not a map, or scale it",
-            path=path,
-        )
+    check_mask_values(mask, path)
     return mask
 
 
-def check_limits(particles: Particles, *, max_shift: float | None, low_pass: float | None) -> None:
-    """Raise `InputError` for a shift in voxels that leaves the box, or a resolution in Angstrom beyond Nyquist."""
-    half = particles.box / 2
-    if max_shift is not None and not 0 <= max_shift <= half:
-        raise InputError(
-            f"--max-shift {max_shift:g} is not possible in a box of {particles.box} voxels",
-            cure=f"give 0 to {half:g} voxels",
-        )
-    nyquist = 2 * particles.voxel_size_angstrom
-    # Voxel sizes in files are rounded to six digits or so.
-    if low_pass is not None and not low_pass >= nyquist * (1 - 1e-4):
-        raise InputError(
-            f"--low-pass {low_pass:g} is finer than two voxels, {nyquist:g} Angstrom, beyond which the images hold "
-            "nothing",
-            cure=f"give {nyquist:g} or more, or leave it out",
-        )
+def matching_mask(path: Path, particles: Particles) -> Volume:
+    """Return the mask (N, N, N) in ``path``, of the box and voxel size of particles; see `matching_map`."""
+    from gumnet.alignment.checks import check_mask_values
+
+    mask = matching_map(path, particles)
+    check_mask_values(mask, path)
+    return mask
+
+
+def check_limits(
+    particles: Particles, *, max_shift: float | None, low_pass: float | None, high_pass: float | None = None
+) -> None:
+    """Raise `InputError` for a shift in voxels or a resolution in Angstrom that the boxes of particles do not hold.
+
+    The library says the same; here it is said before maps are read and outputs are prepared.
+    """
+    from gumnet.alignment.checks import check_max_shift, check_resolutions
+
+    check_max_shift(max_shift, particles.box, "--max-shift")
+    check_resolutions(
+        low_pass,
+        high_pass,
+        box=particles.box,
+        voxel_size_angstrom=particles.voxel_size_angstrom,
+        names=("--low-pass", "--high-pass"),
+    )
 
 
 def check_model(method: str, model: Path | None) -> None:
