@@ -106,6 +106,11 @@ class TurnedSpectra:
         return values, _sample(self.transfer, q * (self.box / (self.transfer.shape[-1] // 2)))[:, 0]
 
 
+def as_complex(values: Tensor) -> Tensor:
+    """Return the spectra (n, r, M), complex, of what `TurnedSpectra.read` gives, (n, c, r, M)."""
+    return torch.complex(values[:, 0], values[:, 1])
+
+
 def _by_rotation(moments: list[Tensor], shells: int, box: int) -> list[Tensor]:
     """Return the derivatives of fine spectra (n, D, D, D) by a rotation about x, y and z.
 

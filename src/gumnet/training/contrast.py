@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gumnet.alignment.spectrum import as_complex
 from gumnet.geometry.fourier import shell_sums, to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from gumnet.io.atomic import claim_folder, write_whole
@@ -224,7 +225,7 @@ def _mine(cleaned: Cleaned, pairs: Pairs, wrong: Rotations, waves: Tensor, group
     assert transfer is not None
     mine = pairs[rows.start * (views - 1) // 2 : rows.stop * (views - 1) // 2]
     at = mine.reference - rows.start
-    return log_likelihoods(cleaned, mine, values[:, 0][at], transfer[at], waves)
+    return log_likelihoods(cleaned, mine, as_complex(values)[at], transfer[at], waves)
 
 
 def _turns(n: int, count: int, degrees: tuple[float, float], generator: torch.Generator) -> Rotations:

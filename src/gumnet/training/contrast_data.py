@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gumnet.alignment.band import Band
 from gumnet.alignment.score import phases
-from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.geometry.fourier import friedel_multiplicity, phase_ramp, shell_indices, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.wedge import missing_wedge
@@ -192,8 +192,8 @@ class ViewSource:
             torch.randn(groups, 3, generator=generator), dim=1
         )
         scale = zoom[:, None, None, None]
-        values = self._spectra[first].read(rotations * scale, self._band)[0][:, 0]
-        added = self._spectra[second].read((rotations @ own) * scale, self._band)[0][:, 0]
+        values = as_complex(self._spectra[first].read(rotations * scale, self._band)[0])
+        added = as_complex(self._spectra[second].read((rotations @ own) * scale, self._band)[0])
         moved = torch.einsum("gvij,gj->gvi", rotations, offset)
         values = values + share[:, None, None] * added * phases(self._band, moved)
         # What a structure of another size has at k, this one had at zoom k; its whole power grows as 1 / zoom^3.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band, ShellPower, pooled, shell_weights
-from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import to_fourier
 from gumnet.model.matched_filter import MatchedFilter
@@ -113,7 +113,7 @@ def read(cleaned: Cleaned, rotations: Rotations) -> tuple[Tensor, Tensor]:
     """Return values and transfer (n, r, K) of all volumes turned by rotations (n, r, 3, 3)."""
     values, transfer = cleaned.turned.read(rotations, cleaned.band)
     assert transfer is not None
-    return torch.complex(values[:, 0], values[:, 1]), transfer
+    return as_complex(values), transfer
 
 
 def _rows(power: ShellPower, rows: Tensor) -> ShellPower:
