@@ -102,7 +102,7 @@ class Measured:
         return (
             f"{snr:5g} {noise:9} {method:11} {len(self.rows):4}  {of_mean:24}{float(errors.degrees.mean()):9.2f} "
             f"{float(errors.shifts.mean()):6.2f} {errors.failure_rate:6.1%} {self.seconds.wall:7.3f} "
-            f"{self.seconds.cpu:7.3f} {sure:>6} {right:>6}"
+            f"{self.seconds.cpu:7.3f} {sure:>6} {right:>6}{f'  {self.read} from the cache' if self.read else ''}"
         )
 
 
