@@ -61,39 +61,26 @@ def losses(model: MatchedFilter, views: Views, config: ContrastConfig, seed: int
 
 
 def test_the_score_is_the_one_of_the_search() -> None:
-    """An untrained filter's score at one shift is `gumnet.alignment.score` of the same volumes and pose."""
-    grid = 16
-    model = MatchedFilter(MatchedFilterConfig(grid=grid))
-    views = source((0.5, 0.5), grid).draw(1, 3, seeded(3))
+    """At one shift, the likelihoods of training are those of `gumnet.alignment.score` with the same filter."""
+    model = MatchedFilter(MatchedFilterConfig(grid=16, channels=4))
+    torch.manual_seed(0)
     with torch.no_grad():
-        cleaned = Cleaned.of(model, views.volumes, views.transfer)
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    views = source((0.5, 0.5), 16).draw(1, 3, seeded(3))
+    binary = views.transfer.round()
+    with torch.no_grad():
+        cleaned = Cleaned.of(model, views.volumes, binary)
         pairs = Pairs.of(model, cleaned, torch.tensor([0]), torch.tensor([2]))
         rotations = random_rotations(5, generator=seeded(4), dtype=torch.float32)
         values, transfer = read(cleaned, rotations.expand(3, -1, -1, -1))
-        waves = shift_waves(cleaned.band, 0.0)
-        logs = log_likelihoods(cleaned, pairs, values[:1], transfer[:1], waves)
-        comparison = Comparison.of(
-            views.volumes[:1], views.volumes[2:], views.transfer[:1].square(), views.transfer[2:].square()
-        )
-        # Whitened by the search, a volume has lost its transfer; ours have theirs divided out already.
-        again = [views.volumes[i : i + 1] for i in (0, 2)]
-        plain = Comparison.of(*again, None, None)
-    full = replace(
-        comparison,
-        reference=plain.reference,
-        spectra=plain.spectra,
-        shell_weights=shell_weights_of(model, cleaned),
-    )
-    want = rescored(full, Candidates(rotations[None], torch.zeros(1, 5, 3), torch.zeros(1, 5)), model.config.shells)
-    torch.testing.assert_close(logs / pairs.sharpness, want.scores, atol=1e-4, rtol=1e-3)
-
-
-def shell_weights_of(model: MatchedFilter, cleaned: Cleaned) -> torch.Tensor:
-    from gumnet.alignment.band import ShellPower, pooled, shell_weights
-
-    power = cleaned.power
-    a, b = (ShellPower(power.signal[i : i + 1], power.noise[i : i + 1]) for i in (0, 2))
-    return shell_weights(*pooled(a, b))
+        logs = log_likelihoods(cleaned, pairs, values[:1], transfer[:1], shift_waves(cleaned.band, 0.0))
+        comparison = Comparison.of(views.volumes[:1], views.volumes[2:], binary[:1], binary[2:], cleaner=model)
+        candidates = Candidates(rotations[None], torch.zeros(1, 5, 3), torch.zeros(1, 5))
+        want = rescored(comparison, candidates, model.config.shells).scores
+    torch.testing.assert_close(logs / pairs.sharpness, want, atol=2e-4, rtol=1e-3)
+    assert comparison.sharpness is not None
+    torch.testing.assert_close(comparison.sharpness, pairs.sharpness)
 
 
 def test_shifts_are_those_of_the_search() -> None:

@@ -31,11 +31,11 @@ from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
 from gumnet.progress import progress
-from gumnet.simulation.phantom import phantoms
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Views, ViewSource
 from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, shift_waves
+from gumnet.training.contrast_structures import training_structures
 from gumnet.training.data import stream
 from gumnet.types import Rotations, Volumes
 
@@ -123,7 +123,7 @@ def train_matched(
     Parameters
     ----------
     structures
-        To train on, (k, N, N, N); phantoms unless given.
+        To train on, (k, N, N, N); those of `gumnet.training.contrast_structures` unless given.
     resume
         Go on after the last checkpoint of the run in ``out``.
     overwrite
@@ -137,7 +137,7 @@ def train_matched(
         folder = claim_folder(folder, overwrite=overwrite)
         write_run(folder, run)
     if structures is None:
-        structures = phantoms(config.structures, _BOX, seed=config.structure_seed)
+        structures = training_structures(config.structures, _BOX, config.structure_seed)
     source = ViewSource(
         structures,
         config.network.grid,

@@ -39,7 +39,7 @@ class ContrastConfig:
     largest_shift
         Shifts up to this share of the box are searched on each axis.
     structures, structure_seed
-        How many phantoms to train on, where no structures are given, and the seed of the first.
+        How many structures to train on, where none are given, and the seed of the first.
     microscopes
         How many ways of imaging are drawn: tilt range, CTF, colour of the noise.
     snr

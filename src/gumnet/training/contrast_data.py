@@ -24,7 +24,7 @@ from gumnet.simulation.microscope import envelope, radial_transfer
 from gumnet.types import Rotations, Volumes, Weights
 
 _TINY = 1e-30
-_ZOOM = (0.85, 1.3)
+_ZOOM = (0.6, 1.3)
 """Structures are made smaller and larger, so that a filter is bound to no one size."""
 _OFF_CENTRE = 0.1
 """Particles lie up to this share of the box from its centre, on each axis. The network commutes with shifts, but what

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band, ShellPower, pooled, shell_weights
+from gumnet.alignment.score import default_mask
 from gumnet.alignment.spectrum import TurnedSpectra, as_complex
-from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import to_fourier
 from gumnet.model.matched_filter import MatchedFilter
 from gumnet.types import Rotations, Volumes, Weights
@@ -47,7 +47,7 @@ class Cleaned:
         band = Band.up_to(volumes.shape[-1], model.config.shells)
         power = model.power(volumes, transfer)
         cleaned = model(volumes, transfer, power)
-        turned = TurnedSpectra.of(cleaned * soft_sphere(band.box), transfer, band.shells)
+        turned = TurnedSpectra.of(cleaned * default_mask(band.box), transfer, band.shells)
         return cls(band, cleaned, turned, band.take(to_fourier(cleaned)), band.take(transfer), power)
 
 
@@ -74,7 +74,9 @@ class Pairs:
     def of(cls, model: MatchedFilter, cleaned: Cleaned, reference: Tensor, particle: Tensor) -> Pairs:
         """Return the pairs of rows (p,) and (p,) of ``cleaned``."""
         a, b = _rows(cleaned.power, reference), _rows(cleaned.power, particle)
-        weights = model.shell_weights(shell_weights(*pooled(a, b)), a, b)
+        share = float(default_mask(cleaned.band.box).square().mean())
+        plain = shell_weights(*(power.concentrated(share) for power in pooled(a, b)))
+        weights = model.shell_weights(plain, a, b)
         return cls(reference, particle, weights[:, cleaned.band.shell], model.sharpness(a, b))
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
