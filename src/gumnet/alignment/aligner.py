@@ -44,7 +44,7 @@ class AlignerOptions:
     min_frequency
         Lowest frequency that is used, in cycles per voxel; all but the mean unless given.
     mask
-        Soft mask of the reference, (N, N, N), 0 to 1; the largest soft sphere in the box unless given.
+        Soft mask of the reference, (N, N, N), 0 to 1; a soft sphere of a third of the box unless given.
     symmetry
         Point group of the reference; None where each has an orientation of its own, as in pairs.
     near

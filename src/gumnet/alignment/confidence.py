@@ -39,6 +39,8 @@ def log_likelihoods(comparison: Comparison, peaks: Candidates, shells: int) -> T
 
     Up to a constant for each particle: differences count.
     """
+    if comparison.sharpness is not None:
+        return comparison.sharpness[:, None] * torch.where(peaks.scores.isfinite(), peaks.scores, -torch.inf)
     band = Band.up_to(comparison.box, shells, comparison.reference.device)
     best = peaks.best(1)
     values, transfer = read_at(comparison.turned_reference(band.shells), best.rotations, band)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,7 +13,10 @@ from gumnet.alignment.grid_search import Limits, Step, search, search_near
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
-STEPS = (Step(20.0, 5), Step(15.0, 7, within=4.0))
+if TYPE_CHECKING:
+    from gumnet.model.matched_filter import MatchedFilter
+
+STEPS = (Step(20.0, 5), Step(15.0, 7, within=5.0))
 """Most rotations lie within 8 degrees of the nearest of the fine grid: at the rim of a particle two thirds as wide as
 its box, under a third of a period of shell 7, which is 55 A in a box of 32 voxels of 12 A."""
 CANDIDATES = 32
@@ -31,10 +35,13 @@ class ExhaustiveAligner:
         Refinement, largest shift and band.
     device
         Where to compute.
+    cleaner
+        Learned filter that cleans the volumes first: method "matched".
     """
 
     options: AlignerOptions
     device: torch.device
+    cleaner: MatchedFilter | None = None
 
     @classmethod
     def make(cls, options: AlignerOptions, device: torch.device) -> ExhaustiveAligner:
@@ -58,7 +65,9 @@ class ExhaustiveAligner:
             "symmetry": self.options.symmetry,
         }
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            comparison = compare(self.options, reference, particles, weights_reference, weights_particles, prior)
+            comparison = compare(
+                self.options, reference, particles, weights_reference, weights_particles, prior, self.cleaner
+            )
             shells = self.options.max_shell(box)
             steps = tuple(replace(step, shells=min(step.shells, shells)) for step in STEPS)
             if prior is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.particles import Poses
 from gumnet.types import Rotations, Volumes, Weights
 
+if TYPE_CHECKING:
+    from gumnet.model.matched_filter import MatchedFilter
+
 
 def compare(
     options: AlignerOptions,
@@ -23,6 +27,7 @@ def compare(
     weights_reference: Weights | None,
     weights_particles: Weights | None,
     prior: Poses | None,
+    cleaner: MatchedFilter | None = None,
 ) -> Comparison:
     """Return the comparison that the options ask for; with priors, shifts in it are relative to theirs."""
     return Comparison.of(
@@ -33,6 +38,7 @@ def compare(
         mask=options.mask,
         lowest_shell=options.min_shell(reference.shape[-1]),
         centres=None if prior is None else prior.shifts.to(reference.device, torch.float32),
+        cleaner=cleaner,
     )
 
 

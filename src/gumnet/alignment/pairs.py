@@ -67,7 +67,8 @@ def align_pairs(
     Poses
         n poses in float64 on the CPU. The scores are constrained correlations on the shared observed region, with each
         shell weighted by its signal-to-noise (`gumnet.alignment.score`); 1 is a perfect match of two
-        noise-free volumes whose density lies within the largest sphere in the box.
+        noise-free volumes whose density lies within the mask (a third of the box; `score.default_mask`). Poses
+        of method "exhaustive" have confidences and angular spreads too (`gumnet.alignment.confidence`).
     """
     a, b = as_stack(a, "a"), as_stack(b, "b")
     if a.shape != b.shape:

@@ -35,9 +35,9 @@ class Stage:
     steps: int
 
 
-_LOW_STAGES = (Stage(7, 32, 1), Stage(7, 8, 3))
-_MIDDLE_STAGE = Stage(11, 3, 3)
-"""The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
+_LOW_STAGES = (Stage(7, 32, 2), Stage(7, 12, 2))
+_MIDDLE_STAGE = Stage(11, 5, 3)
+"""The cost of a step grows with the cube of the shells. Two steps show which peaks of a grid are high, since the grid
 itself may have missed the top of the highest. Shell 7 tells most of them apart, and shell 11 nearly all."""
 
 

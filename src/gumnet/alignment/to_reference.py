@@ -61,8 +61,8 @@ class AlignConfig:
     high_pass_angstrom
         Coarsest resolution that is used; no limit unless given.
     mask
-        Soft mask of the reference, (N, N, N), from 0 to 1; the largest soft sphere in the box unless given. A tight one
-        keeps noise and neighbours out.
+        Soft mask of the reference, (N, N, N), from 0 to 1; a soft sphere of a third of the box unless given. A tight
+        one keeps noise and neighbours out.
     cone_degrees
         With ``local``: how far the z axis of the reference may tilt from where a particle's pose has it; not at all
         if only ``in_plane_degrees`` is given.
