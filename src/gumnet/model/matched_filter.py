@@ -31,7 +31,7 @@ from gumnet.types import Volumes, Weights
 _TINY = 1e-30
 _LEAST_SNR = 0.01
 _OURS = "give a file of weights of method matched"
-_FIRST_SHARPNESS = 100.0
+_FIRST_SHARPNESS = 150.0
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class MatchedFilterConfig:
     ----------
     grid
         Points a box on each axis of the working grid; shells up to ``grid // 2 - 1`` are cleaned. It is bound to the
-        box, not to the voxel size: a box is chosen to fit its particle, and what can be seen of a particle before it
-        is aligned are its largest features.
+        box, not to the voxel size, which alignment is not told: a box is chosen to fit its particle, and what can be
+        seen of a particle before it is aligned are its largest features. Shells count: plain correlation puts the true
+        rotation of a simulated pair of real complexes (SNR 0.2) above 400 random ones for 0.56 of the pairs with 7
+        shells, the 16 points of a grid, and for 0.81 with 11, those of 24.
     channels
         Width of the hidden layers.
     kernels
@@ -54,8 +56,8 @@ class MatchedFilterConfig:
         Whether the network, and the correction of the shells' weights, are there at all; for ablation.
     """
 
-    grid: int = 16
-    channels: int = 32
+    grid: int = 24
+    channels: int = 16
     kernels: tuple[int, ...] = (5, 3, 3, 3, 3, 5)
     conditioned: bool = True
     network: bool = True

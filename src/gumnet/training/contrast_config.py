@@ -56,22 +56,22 @@ class ContrastConfig:
     """
 
     network: MatchedFilterConfig = field(default_factory=MatchedFilterConfig)
-    steps: int = 3600
-    denoising_steps: int = 1000
+    steps: int = 2400
+    denoising_steps: int = 500
     denoising: float = 0.2
-    groups: int = 6
+    groups: int = 5
     views: int = 3
-    mined: int = 64
-    hard: int = 12
+    mined: int = 48
+    hard: int = 10
     near: int = 0
     near_degrees: tuple[float, float] = (20.0, 40.0)
     jitter_degrees: float = 5.0
     largest_shift: float = 0.2
-    structures: int = 256
+    structures: int = 512
     structure_seed: int = 10_000
     microscopes: int = 128
-    snr: tuple[float, float] = (0.05, 0.4)
-    learning_rate: float = 3e-3
+    snr: tuple[float, float] = (0.03, 0.3)
+    learning_rate: float = 2e-3
     warmup: float = 0.03
     half_precision: bool = True
     save_every: int = 100
