@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gumnet.errors import InputError
+from gumnet.geometry.so3 import random_rotations
 from gumnet.particles import CachedSource, MemorySource, Particles, Poses, SharedWeights
 
 
@@ -26,6 +27,54 @@ def test_select_keeps_everything_together():
     nested = chosen.select([1])
     assert nested.names == ("particle 2",)
     assert nested.read_weights([0]).shape == (1, 8, 8, 5)
+
+
+def judged(n=4, *, seed=3):
+    """Return random poses with scores, confidences and spreads."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = (torch.rand(n, generator=generator, dtype=torch.float64) for _ in range(3))
+    shifts = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    return Poses(random_rotations(n, generator=generator), shifts, *columns)
+
+
+OPTIONAL = ("confidences", "spreads_degrees")
+
+
+def test_poses_without_confidences_stay_without():
+    bare = Poses.identity(3)
+    chosen = (
+        Poses.concatenate([bare, bare])[1:4].to(dtype=torch.float32).inverse().compose(bare.to(dtype=torch.float32))
+    )
+    assert chosen.confidences is None
+    assert chosen.spreads_degrees is None
+
+
+def test_poses_keep_their_confidences_through_all_that_is_done_to_them():
+    poses = judged()
+    order = torch.tensor([2, 0])
+    for name in OPTIONAL:
+        column = getattr(poses, name)
+        assert torch.equal(getattr(poses[order], name), column[order])
+        assert torch.equal(getattr(poses[[2, 0]], name), column[order])
+        assert torch.equal(getattr(poses[1:3], name), column[1:3])
+        assert torch.equal(getattr(poses.inverse(), name), column)
+        assert torch.equal(getattr(poses.compose(judged(seed=5)), name), column), "those of the outer poses"
+        moved = getattr(poses.to("cpu", torch.float32), name)
+        assert moved.dtype == torch.float32
+        torch.testing.assert_close(moved.double(), column)
+        held = Particles.from_tensors(torch.rand(4, 8, 8, 8), voxel_size_angstrom=1.0, poses=poses).select([3, 1])
+        assert torch.equal(getattr(held.poses, name), column[[3, 1]])
+
+
+def test_parts_without_confidences_get_nan():
+    first, last = judged(2), judged(1, seed=5)
+    bare = Poses.of(first.rotations, first.shifts, first.scores)
+    together = Poses.concatenate([first, bare, last])
+    for name in OPTIONAL:
+        column = getattr(together, name)
+        assert torch.equal(column[[0, 1, 4]], torch.cat([getattr(first, name), getattr(last, name)]))
+        assert column[2:4].isnan().all()
+    assert torch.equal(together.scores, torch.cat([first.scores, first.scores, last.scores]))
 
 
 def test_lengths_that_disagree_are_refused():

@@ -71,6 +71,20 @@ def test_a_grid_over_part_of_all_rotations_is_as_much_smaller() -> None:
     assert len(Near(30.0, 180.0).grid(15.0)) < 0.25 * len(Near(180.0, 180.0).grid(15.0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_leaves_the_range_is_cut_to_its_edge(dtype: torch.dtype, generator: torch.Generator) -> None:
+    tilt, azimuth, turn = (uniform(500, *ends, generator) for ends in ((0, 170), (0, 360), (-180, 180)))
+    rotations = swing_and_twist(tilt, azimuth, turn).to(dtype)
+    expected = swing_and_twist(tilt.clamp(max=60), azimuth, turn.clamp(-100, 100)).to(dtype)
+    near = Near(60.0, 100.0)
+    torch.testing.assert_close(near.clamped(rotations), expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(Near().clamped(rotations), rotations, atol=2e-5, rtol=0)
+    identity = torch.eye(3, dtype=dtype)
+    torch.testing.assert_close(near.clamped(identity), identity)
+    torch.testing.assert_close(Near(0.0, 0.0).clamped(rotations), identity.expand_as(rotations))
+    assert near.allows(near.clamped(rotations.double())).all()
+
+
 def test_a_prior_is_within_any_range_of_itself_in_float32(generator: torch.Generator) -> None:
     rotations = random_rotations(1000, generator=generator).float()
     assert Near(0.0, 0.0).allows(rotations.mT @ rotations).all()

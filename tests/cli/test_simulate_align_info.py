@@ -5,18 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from gumnet.alignment.to_reference import AlignConfig
+from gumnet.averaging.mask import soft_sphere
 from gumnet.cli.main import main
 from gumnet.cli.simulate import simulate
 from gumnet.evaluation.metrics import pair_errors
+from gumnet.geometry.so3 import rotation_from_vector
 from gumnet.io.mrc import read_map, write_map, write_volume_stack
 from gumnet.io.read import read_particles
+from gumnet.io.relion_write import write_particles
 from gumnet.io.star import read_star
+from gumnet.particles import Particles, Poses
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.folder import read_truth
 
@@ -108,6 +114,99 @@ def test_particles_are_aligned_to_a_reference(particles: Path, tmp_path: Path) -
     assert main(["align", str(particles), "--reference", str(reference), "--out", str(out)]) == 2
     arguments = ["--reference", str(reference), "--out", str(out), "--overwrite", "--local", "--no-refine"]
     assert main(["align", str(particles), *arguments]) == 0
+
+
+@pytest.fixture(scope="module")
+def reference(particles: Path) -> Path:
+    return particles / "truth_structures" / "structure_1.mrc"
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the configs that reach the library, which is not run: every pose is the identity, half of them sure."""
+    configs: list[Any] = []
+
+    def stand_in(particles: Particles, reference: torch.Tensor, config: Any) -> Particles:
+        configs.append(config)
+        n = len(particles)
+        sure = torch.tensor([0.95, 0.9, 0.2], dtype=torch.float64)[:n]
+        poses = replace(Poses.identity(n), scores=sure, confidences=sure if config.refine else None)
+        return particles.with_poses(poses)
+
+    monkeypatch.setattr("gumnet.alignment.to_reference.align", stand_in)
+    return configs
+
+
+def test_all_that_the_command_is_told_reaches_the_library(
+    particles: Path, reference: Path, tmp_path: Path, seen: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "mask.mrc"
+    write_map(mask, soft_sphere(20, 5.0, 2.0), 16.0)
+    out = ["--out", str(tmp_path / "out.star"), "--overwrite"]
+    given = ["--symmetry", "d2", "--max-shift", "3", "--low-pass", "40", "--high-pass", "150", "--mask", str(mask)]
+    given += ["--local", "--cone", "30", "--in-plane", "180", "--memory", "1.5", "--device", "cpu"]
+    capsys.readouterr()
+    assert main(["align", str(particles), "--reference", str(reference), *out, *given]) == 0
+    assert "3 poses, mean score 0.683, lowest 0.200, 2 with a confidence of 0.9 or more: " in capsys.readouterr().out
+    (config,) = seen
+    assert torch.allclose(config.mask, soft_sphere(20, 5.0, 2.0))
+    assert replace(config, mask=None) == AlignConfig(
+        symmetry="d2",
+        max_shift=3.0,
+        low_pass_angstrom=40.0,
+        high_pass_angstrom=150.0,
+        local=True,
+        cone_degrees=30.0,
+        in_plane_degrees=180.0,
+        memory_gigabytes=1.5,
+        device="cpu",
+    )
+    assert main(["align", str(particles), "--reference", str(reference), *out, "--no-refine"]) == 0
+    assert "lowest 0.200: " in capsys.readouterr().out, "nothing is said of confidences where there are none"
+    assert seen[1] == AlignConfig(refine=False, device="auto")
+
+
+def test_the_table_holds_how_sure_each_pose_is(particles: Path, reference: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.star"
+    assert main(["align", str(particles), "--reference", str(reference), "--out", str(out)]) == 0
+    poses = read_particles(out).poses
+    assert poses.confidences is not None
+    assert poses.spreads_degrees is not None
+    assert ((poses.confidences >= 0) & (poses.confidences <= 1)).all()
+    assert ((poses.spreads_degrees >= 0) & (poses.spreads_degrees <= 180)).all()
+
+
+def test_a_turn_that_picking_did_not_know_is_found_about_the_direction_that_it_knew(
+    particles: Path, reference: Path, tmp_path: Path
+) -> None:
+    picked, out = tmp_path / "picked.star", tmp_path / "out.star"
+    truth = read_truth(particles)[0]
+    turn = rotation_from_vector(torch.tensor([0.0, 0.0, 2.0], dtype=torch.float64))
+    write_particles(picked, read_particles(particles).with_poses(Poses.of(truth.rotations @ turn, truth.shifts)))
+    near = ["--local", "--cone", "15", "--in-plane", "180"]
+    assert main(["align", str(picked), "--reference", str(reference), "--out", str(out), *near]) == 0
+    errors = pair_errors(read_particles(out).poses, truth)
+    assert float(errors.degrees.max()) < 3
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--symmetry", "C3"], "--symmetry does not go with --pairs: the reference of a pair is a particle"),
+        (["--mask", "m.mrc"], "--mask does not go with --pairs"),
+        (["--high-pass", "200"], "--high-pass does not go with --pairs"),
+        (["--low-pass", "200"], "--low-pass does not go with --pairs"),
+        (["--local"], "--local does not go with --pairs"),
+        (["--skip-bad"], "--skip-bad does not go with --pairs"),
+        (["--cone", "3"], "--cone does not go with --pairs"),
+    ],
+)
+def test_what_has_no_meaning_for_pairs_is_refused_with_the_reason(
+    given: list[str], words: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["align", str(pairs), "--pairs", str(pairs / "pairs.csv"), "--out", str(tmp_path / "o"), *given]) == 2
+    assert words in error_line(capsys)
 
 
 def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,20 +357,37 @@ def test_wrong_input_is_one_line_with_a_cure(
     write_map(other_box, torch.randn(16, 16, 16), 16.0)
     write_map(other_size, read_map(Path(reference))[0], 12.0)
     write_map(unsized, torch.randn(16, 16, 16), 1.0)
+    beyond, empty = tmp_path / "beyond.mrc", tmp_path / "empty.mrc"
+    write_map(beyond, 2 * soft_sphere(20, 5.0), 16.0)
+    write_map(empty, torch.zeros(20, 20, 20), 16.0)
     (tmp_path / "table.xyz").write_text("1 2 3\n")
     out = ["--out", str(tmp_path / "out.star")]
+    to_map = ["align", str(particles), *out, "--reference", reference]
     simulated = ["simulate", "--out", str(tmp_path / "new"), *SMALL]
     cases = [
         (["align", str(particles), *out], "--reference"),
-        (["align", str(particles), *out, "--reference", reference, "--pairs", "p.csv"], "--pairs"),
-        (["align", str(particles), *out, "--reference", reference, "--method", "gumnet"], "--model"),
-        (["align", str(particles), *out, "--reference", reference, "--model", "m.safetensors"], "--method gumnet"),
+        ([*to_map, "--pairs", "p.csv"], "--pairs"),
+        ([*to_map, "--method", "gumnet"], "--model"),
+        ([*to_map, "--model", "m.safetensors"], "--method gumnet"),
         (["align", str(particles), *out, "--reference", str(tmp_path / "none.mrc")], "none.mrc"),
         (["align", str(particles), *out, "--reference", str(other_box)], "box.mrc: its box is 16"),
         (["align", str(particles), *out, "--reference", str(other_size)], "size.mrc: its voxel size is 12"),
-        (["align", str(particles), *out, "--reference", reference, "--max-shift", "11"], "0 to 10 voxels"),
-        (["align", str(particles), *out, "--reference", reference, "--low-pass", "31"], "--low-pass 31"),
-        (["align", str(particles), *out, "--reference", reference, "--seed", "-1"], "--seed -1"),
+        ([*to_map, "--max-shift", "11"], "0 to 10 voxels"),
+        ([*to_map, "--low-pass", "31"], "--low-pass 31"),
+        ([*to_map, "--high-pass", "30"], "--high-pass 30 leaves nothing"),
+        ([*to_map, "--cone", "20"], "add --local"),
+        ([*to_map, "--in-plane", "20"], "add --local"),
+        ([*to_map, "--local", "--cone", "190"], "cone of 190.0 degrees"),
+        ([*to_map, "--local", "--in-plane", "nan"], "range in plane of nan degrees"),
+        ([*to_map, "--local", "--cone", "20", "--method", "fa"], "'fa' does not search about poses"),
+        ([*to_map, "--symmetry", "X1"], "no point group 'X1'"),
+        ([*to_map, "--memory", "0.1"], "0.1 GB of memory"),
+        ([*to_map, "--mask", str(tmp_path / "no.mrc")], "no.mrc"),
+        ([*to_map, "--mask", str(other_box)], "box.mrc: its box is 16"),
+        ([*to_map, "--mask", str(other_size)], "size.mrc: its voxel s"),
+        ([*to_map, "--mask", str(beyond)], "beyond.mrc: its values go"),
+        ([*to_map, "--mask", str(empty)], "empty.mrc: the volume is constant, 0 everywhere"),
+        ([*to_map, "--seed", "-1"], "--seed -1"),
         (["align", str(tmp_path / "none.star"), *out, "--reference", reference], "none.star"),
         (["align", str(tmp_path / "table.xyz"), *out, "--reference", reference], "unknown format .xyz"),
         (["align", str(particles), *out, "--pairs", str(tmp_path / "none.csv")], "none.csv"),

@@ -125,6 +125,28 @@ def test_poses_labels_and_scores_replace_what_was_there(tmp_path: Path, generato
         write_particles(tmp_path / "p.star", particles)
 
 
+def test_confidences_and_spreads_survive_the_file(tmp_path: Path, generator: torch.Generator) -> None:
+    bare = _random_poses(3, generator)
+    confidences = torch.tensor([0.97, torch.nan, 0.25], dtype=torch.float64)
+    spreads = torch.tensor([2.5, torch.nan, 120.0], dtype=torch.float64)
+    poses = Poses(bare.rotations, bare.shifts, torch.rand(3, generator=generator).double(), confidences, spreads)
+    write_particles(tmp_path / "p.star", _from_table(_images(3), OPTICS_4, poses))
+    back, frame, _ = relion_poses(tmp_path / "p.star")
+    np.testing.assert_allclose(frame["gumnetConfidence"], confidences, rtol=1e-5)
+    np.testing.assert_allclose(frame["gumnetAngularSpread"], spreads, rtol=1e-5)
+    assert back.confidences is not None
+    assert back.spreads_degrees is not None
+    torch.testing.assert_close(back.confidences, confidences, equal_nan=True)
+    torch.testing.assert_close(back.spreads_degrees, spreads, equal_nan=True)
+    # Poses of a method that gives none take those away that the table had of others.
+    write_particles(tmp_path / "q.star", _from_table(frame, OPTICS_4, bare))
+    back, frame, _ = relion_poses(tmp_path / "q.star")
+    assert not {"gumnetScore", "gumnetConfidence", "gumnetAngularSpread"} & set(frame.columns)
+    assert back.confidences is None
+    assert back.spreads_degrees is None
+    assert back.scores.isnan().all()
+
+
 def test_particles_in_memory_get_files(tmp_path: Path, generator: torch.Generator) -> None:
     volumes = torch.randn(3, 8, 8, 8, generator=generator)
     poses = _random_poses(3, generator)

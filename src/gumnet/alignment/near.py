@@ -13,6 +13,7 @@ from gumnet.types import Mask, Rotations
 
 _MARGIN_DEGREES = 1e-3
 _UPSIDE_DOWN = 1e-6
+_ACROSS = 1e-12
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,22 @@ class Near:
         # Upside down any turn is another axis of the tilt.
         turn = torch.where(z > -1 + _UPSIDE_DOWN, torch.rad2deg(twist).abs(), 0.0)
         return (tilt <= self.cone_degrees + _MARGIN_DEGREES) & (turn <= self.in_plane_degrees + _MARGIN_DEGREES)
+
+    def clamped(self, relative: Rotations) -> Rotations:
+        """Return rotations (..., 3, 3), as ``R_prior^-1 R``, with tilt and turn cut to the range where they leave it.
+
+        So that a step of refinement that leaves the range goes along its edge instead of nowhere.
+        """
+        x, y, z = relative[..., :, 2].unbind(-1)
+        across = torch.hypot(x, y)
+        # The swing is about z cross R z, by the angle between the two.
+        tilt = torch.atan2(across, z)
+        kept = tilt.clamp(max=math.radians(self.cone_degrees)) / across.clamp_min(_ACROSS)
+        twist = torch.atan2(relative[..., 1, 0] - relative[..., 0, 1], relative[..., 0, 0] + relative[..., 1, 1])
+        reach = math.radians(self.in_plane_degrees)
+        zero = torch.zeros_like(tilt)
+        swings = rotation_from_vector(torch.stack([-y * kept, x * kept, zero], dim=-1))
+        return swings @ rotation_from_vector(torch.stack([zero, zero, twist.clamp(-reach, reach)], dim=-1))
 
     def grid(self, spacing_degrees: float) -> Rotations:
         """Return rotations (r, 3, 3) over the range, the identity first, neighbours at most about the spacing apart.

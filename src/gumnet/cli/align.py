@@ -99,9 +99,9 @@ def align(
         With --reference: coarsest resolution to use, in Angstrom. For
         particles beside membranes or gold, which outweigh them there.
     mask
-        With --reference: soft mask from 0 to 1 about what counts in it; the
-        largest sphere in the box unless given. A tight one keeps noise and
-        neighbours out.
+        With --reference: soft mask from 0 to 1 about what counts in it; a
+        sphere of a third of the box unless given. A tight one keeps noise
+        and neighbours out.
     local
         With --reference: start from the poses of the table; they are refined
         and, with --cone or --in-plane, searched about.
