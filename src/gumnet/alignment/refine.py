@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
-from gumnet.alignment.score import TINY, BandData, Candidates, Comparison, norms, phases, read_at
+from gumnet.alignment.score import TINY, BandData, Candidates, Comparison, particle_power, phases, read_at
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.geometry.so3 import rotation_from_vector
 from gumnet.types import Rotations, Vectors
@@ -35,9 +35,9 @@ class Stage:
     steps: int
 
 
-_LOW_STAGES = (Stage(7, 32, 2), Stage(7, 12, 2))
-_MIDDLE_STAGE = Stage(11, 5, 3)
-"""The cost of a step grows with the cube of the shells. Two steps show which peaks of a grid are high, since the grid
+_LOW_STAGES = (Stage(7, 32, 1), Stage(7, 12, 3))
+_MIDDLE_STAGE = Stage(11, 4, 3)
+"""The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
 itself may have missed the top of the highest. Shell 7 tells most of them apart, and shell 11 nearly all."""
 
 
@@ -168,7 +168,7 @@ def stages(shells: int) -> list[Stage]:
         while last < shells:
             found.append(Stage(last, 1, 3))
             last *= 2
-    return [*found, Stage(shells, 1, 5)]
+    return [*found, Stage(shells, 1, 4)]
 
 
 def normal_equations(
@@ -186,33 +186,29 @@ def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shif
     """Return score and normal equations at poses (n, k); a shared reference is turned for all particles at once."""
     band = data.band
     values, transfer = read_at(turned, rotations, band)
-    real, imaginary = values[:, 0], values[:, 1]
-    power = real**2 + imaginary**2
-    denominator = norms(power, transfer, data)
     # The phases of the shift go to the data instead of the model: sums of products are the same.
     against = data.matched[:, None] * phases(band, shifts)
     if transfer is not None:
         against = against * transfer
-    against = torch.cat([against.real, -against.imag], dim=-1)
-    model = torch.cat([real, imaginary], dim=-1)
-    numerator = (model * against).sum(dim=-1)
-    # Derivatives by a turn of the reference, as they were read, and by a shift: -2 pi i k A. Complex numbers are pairs
-    # of reals side by side, so that sums over M of real parts are products of matrices.
-    turning = torch.cat([values[:, 2::2], values[:, 3::2]], dim=-1)
-    k = 2 * math.pi * band.frequencies.mT[None, :, None]
-    moving = torch.cat([k * imaginary[:, None], -k * real[:, None]], dim=-1)
-    jacobian = torch.cat([turning, moving], dim=1).transpose(1, 2)
-    weight = data.transfer_power.repeat(1, 2)[:, None]
-    weighted_model = model * weight
-    total = (weighted_model * model).sum(dim=-1).clamp_min(TINY)
-    along = (jacobian @ weighted_model[..., None])[..., 0]
-    normal = (jacobian * weight[:, None]) @ jacobian.mT
-    normal = normal - along[..., :, None] * along[..., None, :] / total[..., None, None]
-    toward = (jacobian @ against[..., None])[..., 0]
+    # Complex numbers are pairs of reals side by side, so sums of real parts over the band are products of matrices.
+    # Rows: the derivatives by a turn of the reference as read, those by a shift, -2 pi i k A, and the model itself.
+    rows = values.new_empty(*shifts.shape[:2], 7, 2, values.shape[-1])
+    rows[:, :, :3, 0], rows[:, :, :3, 1] = values[:, 2::2].transpose(1, 2), values[:, 3::2].transpose(1, 2)
+    k = 2 * math.pi * band.frequencies.mT
+    torch.mul(k, values[:, 1, :, None], out=rows[:, :, 3:6, 0])
+    torch.mul(-k, values[:, 0, :, None], out=rows[:, :, 3:6, 1])
+    rows[:, :, 6] = values[:, :2].transpose(1, 2)
+    flat = rows.flatten(3)
+    gram = (rows * data.transfer_power[:, None, None, None]).flatten(3) @ flat.mT
+    products = (flat @ torch.cat([against.real, -against.imag], dim=-1)[..., None])[..., 0]
+    total, numerator = gram[..., 6, 6].clamp_min(TINY), products[..., 6]
+    along = gram[..., :6, 6]
+    normal = gram[..., :6, :6] - along[..., :, None] * along[..., None, :] / total[..., None, None]
     scale = (numerator / total)[..., None]
     # J^T (d - alpha m) / alpha, with alpha kept positive where a start correlates negatively.
-    right = (toward - scale * along) / scale.abs().clamp_min(1e-12)
-    return _Linear(numerator / denominator, scale[..., 0], normal, right)
+    right = (products[..., :6] - scale * along) / scale.abs().clamp_min(1e-12)
+    score = numerator / torch.sqrt((total * particle_power(transfer, data)).clamp_min(TINY))
+    return _Linear(score, scale[..., 0], normal, right)
 
 
 def _solve(linear: _Linear, damping: Tensor) -> Tensor:

@@ -209,9 +209,12 @@ def default_mask(box: int, device: torch.device | str | None = None) -> Volume:
 
 def norms(power: Tensor, transfer: Tensor | None, data: BandData) -> Tensor:
     """Return the denominator (n, r) of the score: ``|A|^2`` (1 or n, r, M) of the turned reference, its transfer."""
-    reference = _contract(power, data.transfer_power)
-    particle = data.power.sum(dim=-1)[:, None] if transfer is None else _contract(transfer**2, data.power)
-    return torch.sqrt((reference * particle).clamp_min(TINY))
+    return torch.sqrt((_contract(power, data.transfer_power) * particle_power(transfer, data)).clamp_min(TINY))
+
+
+def particle_power(transfer: Tensor | None, data: BandData) -> Tensor:
+    """Return the particles' share of the denominator, squared, (n, r or 1), for transfers (1 or n, r, M)."""
+    return data.power.sum(dim=-1)[:, None] if transfer is None else _contract(transfer**2, data.power)
 
 
 def _contract(values: Tensor, weights: Tensor) -> Tensor:
