@@ -102,12 +102,14 @@ def test_clean_particles_are_certain_and_noise_is_not(generator: torch.Generator
     aligner = make_aligner("exhaustive", AlignerOptions(max_shift=2.0), CPU)
     reference, volumes, wedge, _ = noisy(6, 0.3, generator)
     clean = aligner.align(reference, volumes, None, wedge)
-    assert clean.confidences is not None and clean.spreads_degrees is not None
+    assert clean.confidences is not None
+    assert clean.spreads_degrees is not None
     assert clean.confidences.min() > 0.99
     assert clean.spreads_degrees.max() < 5
     noise = to_real(to_fourier(torch.randn(8, 24, 24, 24, generator=generator)) * wedge, 24)
     lost = aligner.align(reference, noise, None, wedge)
-    assert lost.confidences is not None and lost.spreads_degrees is not None
+    assert lost.confidences is not None
+    assert lost.spreads_degrees is not None
     assert (lost.confidences >= 0.9).double().mean() <= 0.15
     assert lost.spreads_degrees.median() > 40
 
@@ -115,7 +117,8 @@ def test_clean_particles_are_certain_and_noise_is_not(generator: torch.Generator
 def test_the_spread_on_a_peak_is_the_scatter_of_the_poses(generator: torch.Generator) -> None:
     reference, volumes, wedge, truth = noisy(24, 1.0, generator)
     found = make_aligner("exhaustive", AlignerOptions(max_shift=2.0), CPU).align(reference, volumes, None, wedge)
-    assert found.confidences is not None and found.spreads_degrees is not None
+    assert found.confidences is not None
+    assert found.spreads_degrees is not None
     error = angular_distance_degrees(found.rotations, truth.rotations)
     sure = found.confidences > 0.9
     assert sure.sum() > 12

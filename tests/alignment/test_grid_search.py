@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gumnet.alignment import grid_search
 from gumnet.alignment.band import Band
 from gumnet.alignment.grid_search import Limits, Step, distinct, search, search_near
 from gumnet.alignment.near import Near
@@ -157,3 +158,22 @@ def test_how_many_rotations_are_scored_again_only_costs_time_on_clean_data(
     compared = Comparison.of(density(BOX)[None].float(), density(BOX, pose[0])[None].float(), None, None)
     found = search(compared, (Step(25.0, 4), Step(20.0, 6, within=threshold)), **LIMITS)
     assert angular_distance_degrees(found.rotations[:, 0].double(), pose).max() < 20
+
+
+def test_references_in_half_precision_change_scores_in_the_fourth_digit(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = 1e4 * density(24)[None].float()
+    b = density(24, random_rotations(1, generator=generator)[0])[None].float()
+    b = b + 0.3 * b.std() * torch.randn(b.shape, generator=generator)
+    comparison = Comparison.of(a, b, None, missing_wedge(24, 60.0)[None])
+
+    def found() -> Candidates:
+        return search(comparison, (Step(30.0, 6),), max_shift=2.0, candidates=8, separation_degrees=20.0)
+
+    single = found()
+    monkeypatch.setitem(grid_search._HALF, "cpu", True)
+    half = found()
+    torch.testing.assert_close(half.rotations[:, 0], single.rotations[:, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(half.scores, single.scores, atol=5e-4, rtol=0)
+    assert not torch.equal(half.scores, single.scores)

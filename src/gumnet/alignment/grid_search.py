@@ -28,6 +28,9 @@ _CHUNK_VALUES = {"cpu": 200_000, "cuda": 20_000_000}
 are), on a GPU so many that they keep it busy."""
 _BLOCK = {"cpu": 1, "cuda": 64}
 """How many particles are searched at once."""
+_HALF = {"cpu": False, "cuda": True}
+"""Whether turned references are kept in half precision, which halves what is read of them: not yet timed on a GPU.
+Scores change in the fourth digit; refinement, which says the pose, is in single precision everywhere."""
 _LEAST = 64
 """How many rotations of a finer grid are scored at least."""
 
@@ -169,9 +172,28 @@ def _levels(
 class _Table:
     """References at b bases: laid-out conjugate spectra (1 or p, b, F), |A|^2 (1 or p, b, M), transfer^2 or None."""
 
-    laid_out: Tensor
+    spectra: Tensor
+    scale: float
     power: Tensor
     transfer_power: Tensor | None
+
+    @classmethod
+    def of(cls, laid_out: Tensor, power: Tensor, transfer_power: Tensor | None) -> _Table:
+        """Return the table, its spectra in half precision where that pays, scaled to fit its range."""
+        if not _HALF[laid_out.device.type]:
+            return cls(laid_out, 1.0, power, transfer_power)
+        scale = float(laid_out.abs().amax().clamp_min(TINY))
+        return cls(torch.view_as_real(laid_out / scale).half(), scale, power, transfer_power)
+
+    @property
+    def references(self) -> int:
+        """How many references the table holds."""
+        return len(self.spectra)
+
+    def take(self, reference: Tensor, base: Tensor) -> Tensor:
+        """Return the laid-out spectra (r, F), complex, of references (r,) at bases (r,)."""
+        taken = self.spectra[reference, base]
+        return taken if taken.is_complex() else torch.view_as_complex(taken.float()) * self.scale
 
 
 @dataclass(frozen=True)
@@ -224,8 +246,8 @@ class _Level:
         conjugate = torch.complex(values[:, 0], -values[:, 1])
         power = values[:, 0] ** 2 + values[:, 1] ** 2
         if transfer is None:
-            return _Table(self.plane.laid_out(conjugate), power, None)
-        return _Table(self.plane.laid_out(conjugate * transfer), power, transfer**2)
+            return _Table.of(self.plane.laid_out(conjugate), power, None)
+        return _Table.of(self.plane.laid_out(conjugate * transfer), power, transfer**2)
 
     def scores(self, table: _Table, rows: slice, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best score over the shifts, and the place of that shift, of rotations ``index`` (p, r)."""
@@ -239,13 +261,13 @@ class _Level:
         else:
             below = below * (table.transfer_power @ power)
         particle = torch.arange(len(index), device=index.device)[:, None].expand_as(index).reshape(-1)
-        reference = particle if len(table.laid_out) > 1 else torch.zeros_like(particle)
+        reference = particle if table.references > 1 else torch.zeros_like(particle)
         bases, turns = (index // TURNS).reshape(-1), (index % TURNS).reshape(-1)
         chunk = max(1, _CHUNK_VALUES[index.device.type] // self.plane.box**3)
         parts = []
         for start in range(0, len(bases), chunk):
             part = slice(start, start + chunk)
-            products = table.laid_out[reference[part], bases[part]] * matched[particle[part], turns[part]]
+            products = table.take(reference[part], bases[part]) * matched[particle[part], turns[part]]
             parts.append(self.plane.correlations(products).max(dim=1))
         top, places = (torch.cat(column).reshape(index.shape) for column in zip(*parts, strict=True))
         below = below[particle, bases, turns].reshape(index.shape)
