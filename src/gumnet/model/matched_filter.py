@@ -1,13 +1,14 @@
 """The learned matched filter: a network that cleans volumes before they are correlated.
 
-The network takes a volume and returns a volume, ``y = x + a(x) x + b(x)``: at every voxel it may damp what is there, as
-a mask does that fits itself to the particle, and add what its surroundings tell. It is made of convolutions with
+The network takes a volume and returns a volume, ``y = m(x) x + b(x)``: at every voxel it may damp what is there, as a
+mask does that fits itself to the particle, and add what its surroundings tell. It is made of convolutions with
 periodic edges, so it commutes with shifts: cleaned once, a volume can be turned and shifted by a search as any other.
-The last convolution, which gives a and b, starts at 0, so an untrained filter changes nothing, and a search with it is
-the plain search. Without the factor a, training is several times slower: a mask is a product.
+The last convolution starts at 0, where m is 1 and b is 0, so an untrained filter changes nothing, and a search with it
+is the plain search. Without the factor m, training is several times slower: a mask is a product.
 
 It sees the low shells of a volume alone, on a working grid of so many points a box whatever the box and its voxels,
-each shell scaled to noise of unit variance by what the corners of the box hold. What lies beyond those shells passes
+each shell scaled to noise of unit variance by what the corners of the box hold; beside it a Wiener filter of it, which
+shows where the particle is. What lies beyond those shells passes
 unchanged, and where a volume was not observed the filter writes nothing.
 """
 
@@ -49,7 +50,7 @@ class MatchedFilterConfig:
     channels
         Width of the hidden layers.
     kernels
-        Side of the kernel of each convolution, odd; the first takes one channel, the last returns two.
+        Side of the kernel of each convolution, odd; the first takes two channels, the last returns two.
     conditioned
         Whether the hidden layers are scaled and shifted by the signal-to-noise ratios of the shells.
     network, weighted
@@ -97,7 +98,7 @@ class MatchedFilter(nn.Module):
         super().__init__()
         self.config = MatchedFilterConfig() if config is None else config
         c, k, described = self.config.channels, self.config.kernels, self.config.shells + 1
-        widths = [1, *[c] * (len(k) - 1), 2]
+        widths = [2, *[c] * (len(k) - 1), 2]
         layers = [
             nn.Conv3d(widths[i], widths[i + 1], k[i], padding=k[i] // 2, padding_mode="circular")
             for i in range(len(k) if self.config.network else 0)
@@ -150,7 +151,8 @@ class MatchedFilter(nn.Module):
         low = (shell >= 1) & (shell <= self.config.shells)
         to_unit = spread_shells(scale.reciprocal(), grid) * low
         small = to_fourier(resize(volumes, grid)) * to_unit
-        added = to_fourier(self._network(to_real(small, grid), power)) * (spread_shells(scale, grid) * low)
+        seen = torch.stack([to_real(small, grid), to_real(small * spread_shells(_wiener(power), grid), grid)], dim=1)
+        added = to_fourier(self._network(seen, power)) * (spread_shells(scale, grid) * low)
         if transfer is not None:
             added = added * (crop_half(transfer, grid) > 0)
         return volumes + resize(to_real(added, grid), box)
@@ -193,10 +195,16 @@ class MatchedFilter(nn.Module):
         # Between -4.6 and 4.6, halved to be of the order of 1.
         return ratio.clamp(_LEAST_SNR, 1 / _LEAST_SNR).log() / 2
 
-    def _network(self, volumes: Volumes, power: ShellPower) -> Volumes:
-        """Return what to add to volumes (n, M, M, M) of noise of unit variance, ``a(x) x + b(x)``."""
-        n, c = len(volumes), self.config.channels
-        hidden = volumes[:, None]
+    def _network(self, seen: Tensor, power: ShellPower) -> Volumes:
+        """Return what to add to volumes of noise of unit variance, ``(m(x) - 1) x + b(x)``, (n, M, M, M).
+
+        Parameters
+        ----------
+        seen
+            The volumes and their Wiener filter, (n, 2, M, M, M).
+        """
+        n, c = len(seen), self.config.channels
+        hidden = seen
         turns = None if self.condition is None else self.condition(self._described(power)).view(n, -1, 2, c, 1, 1, 1)
         for i, convolution in enumerate(self.convolutions):
             hidden = convolution(hidden)
@@ -204,8 +212,18 @@ class MatchedFilter(nn.Module):
                 if turns is not None:
                     hidden = torch.addcmul(turns[:, i, 1].to(hidden), hidden, 1 + turns[:, i, 0].to(hidden))
                 hidden = torch.nn.functional.relu(hidden)
-        factor, added = hidden.to(volumes.dtype).unbind(1)
-        return volumes * factor + added
+        factor, added = hidden.to(seen.dtype).unbind(1)
+        # m between 0 and 2, and 1 at the start.
+        return seen[:, 0] * (2 * torch.sigmoid(factor) - 1) + added
+
+
+def _wiener(power: ShellPower) -> Tensor:
+    """Return the Wiener filter of shells, ``S / (S + N)``, scaled so that it leaves volumes about unit variance."""
+    signal, noise = power.signal, power.noise + MODEL_ERROR * power.signal
+    gain = (signal + _LEAST_SNR * noise) / (signal + noise).clamp_min(_TINY)
+    size = torch.arange(gain.shape[-1], device=gain.device, dtype=gain.dtype) ** 2
+    left: Tensor = (gain.square() * (1 + signal / noise.clamp_min(_TINY)) * size).sum(-1, keepdim=True) / size.sum()
+    return gain / left.clamp_min(_TINY).sqrt()
 
 
 def crop_half(values: Tensor, grid: int) -> Tensor:

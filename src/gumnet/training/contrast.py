@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.spectrum import as_complex
-from gumnet.geometry.fourier import shell_sums, to_fourier
+from gumnet.geometry.fourier import to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
@@ -34,13 +34,13 @@ from gumnet.progress import progress
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Views, ViewSource
-from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, shift_waves
+from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, search_weights, shift_waves
 from gumnet.training.contrast_structures import training_structures
 from gumnet.training.data import stream
 from gumnet.types import Rotations, Volumes
 
 _BOX = 32
-_NOISE_SHARE = 0.02
+_TINY = 1e-30
 _RECORD_EVERY = 20
 _MICROSCOPES, _START, _STEP = range(10, 13)
 _NETWORK, _AVERAGED, _OPTIMISER = "network.", "averaged.", "optimiser."
@@ -53,19 +53,17 @@ def clean(model: MatchedFilter, views: Views, config: ContrastConfig) -> Cleaned
 
 
 def denoising_loss(cleaned: Cleaned, views: Views) -> Tensor:
-    """Return what is left of the error of cleaned volumes, relative to their signal, as the mean over coefficients.
+    """Return 1 less the correlation of cleaned volumes with their noise-free ones, weighted as the search does.
 
-    Each shell is measured by its own signal: the weak high shells, which tell rotations apart, count as the strong low
-    ones do. A share of the noise is added to the signal, for shells that have none.
+    The scale of a volume means nothing to a search, so it means nothing here: an error in squares would have the filter
+    damp whatever is mostly noise, all of a volume at the ratios that matter.
     """
-    box, shells = cleaned.band.box, slice(1, cleaned.band.shells + 1)
-
-    def power(volumes: Volumes) -> Tensor:
-        return shell_sums(to_fourier(volumes).abs().square(), box)[:, shells]
-
-    left, noise = power(cleaned.volumes - views.clean), power(views.volumes - views.clean)
-    count = shell_sums((views.transfer > 0).to(left.dtype), box)[:, shells]
-    return (count * left / (power(views.clean) + _NOISE_SHARE * noise)).sum() / count.sum()
+    band = cleaned.band
+    truth = band.take(to_fourier(views.clean))
+    weights = search_weights(cleaned.power, cleaned.power, band.box)[:, band.shell]
+    product = (weights * (cleaned.values * truth.conj()).real).sum(-1)
+    norm = (weights * cleaned.values.abs().square()).sum(-1) * (weights * truth.abs().square()).sum(-1)
+    return (1 - product * norm.clamp_min(_TINY).rsqrt()).mean()
 
 
 def contrast_loss(

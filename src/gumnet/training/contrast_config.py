@@ -56,9 +56,9 @@ class ContrastConfig:
     """
 
     network: MatchedFilterConfig = field(default_factory=MatchedFilterConfig)
-    steps: int = 2400
+    steps: int = 2100
     denoising_steps: int = 500
-    denoising: float = 0.2
+    denoising: float = 1.0
     groups: int = 5
     views: int = 3
     mined: int = 48
@@ -71,7 +71,7 @@ class ContrastConfig:
     structure_seed: int = 10_000
     microscopes: int = 128
     snr: tuple[float, float] = (0.03, 0.3)
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warmup: float = 0.03
     half_precision: bool = True
     save_every: int = 100

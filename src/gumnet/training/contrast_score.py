@@ -74,13 +74,17 @@ class Pairs:
     def of(cls, model: MatchedFilter, cleaned: Cleaned, reference: Tensor, particle: Tensor) -> Pairs:
         """Return the pairs of rows (p,) and (p,) of ``cleaned``."""
         a, b = _rows(cleaned.power, reference), _rows(cleaned.power, particle)
-        share = float(default_mask(cleaned.band.box).square().mean())
-        plain = shell_weights(*(power.concentrated(share) for power in pooled(a, b)))
-        weights = model.shell_weights(plain, a, b)
+        weights = model.shell_weights(search_weights(a, b, cleaned.band.box), a, b)
         return cls(reference, particle, weights[:, cleaned.band.shell], model.sharpness(a, b))
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
         return Pairs(self.reference[rows], self.particle[rows], self.weights[rows], self.sharpness[rows])
+
+
+def search_weights(a: ShellPower, b: ShellPower, box: int) -> Tensor:
+    """Return the weights of shells that the search gives pairs of such powers, (p, s), see `Comparison.of`."""
+    share = float(default_mask(box).square().mean())
+    return shell_weights(*(power.concentrated(share) for power in pooled(a, b)))
 
 
 def shift_waves(band: Band, largest: float) -> Tensor:
