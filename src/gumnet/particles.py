@@ -33,6 +33,7 @@ class Poses:
         One score a particle, shape (n,); higher is better, NaN where there is none.
     confidences
         Posterior probability that the rotation is right to 15 degrees, shape (n,), NaN where there is none; or None.
+        Given that the particle is of the reference's structure, and the true pose among those searched.
     spreads_degrees
         Angular spread of the posterior about the rotation, root mean square, shape (n,), in degrees; or None.
     """

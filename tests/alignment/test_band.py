@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, pooled, shell_power, shell_weights
+from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import shell_sums, to_fourier
 
 
@@ -72,3 +73,13 @@ def test_equal_volumes_share_the_mean_shape() -> None:
     second = ShellPower(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
     for power in pooled(first, second):
         torch.testing.assert_close(power.signal, torch.tensor([[2.0, 2.0]]))
+
+
+def test_noise_is_found_where_the_corners_were_emptied(generator: torch.Generator) -> None:
+    box = 32
+    noise = torch.randn(12, box, box, box, generator=generator)
+    cut = noise * soft_sphere(box, 14.4, 1.6)
+    power = shell_power(cut, None)
+    # As much noise a voxel as before it was cut out, and no signal.
+    torch.testing.assert_close(power.noise[:, 4:].mean(0), torch.full((13,), float(box**3)), rtol=0.1, atol=0)
+    assert (power.signal[:, 4:].mean(0) < 0.05 * box**3).all()

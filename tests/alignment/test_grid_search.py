@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -130,11 +132,13 @@ def test_the_best_are_taken_one_by_one_each_striking_out_its_neighbours() -> Non
         ]
     )[None]
     scores = torch.tensor([[0.5, 0.9, 0.8, 0.7, 0.6]])
-    assert distinct(rotations, scores, 3, 20.0).tolist() == [[1, 3, 4]]
-    assert distinct(rotations, scores, 3, 12.0).tolist() == [[1, 2, 3]]
+    assert distinct(rotations, scores, 3, 20.0)[0].tolist() == [[1, 3, 4]]
+    assert distinct(rotations, scores, 3, 12.0)[0].tolist() == [[1, 2, 3]]
+    # Once all are struck out, what is left has no score.
+    assert distinct(rotations, scores, 4, 60.0)[1][0].tolist() == pytest.approx([0.9, 0.7, -math.inf, -math.inf])
     # Under a 4-fold axis 95 degrees are 5, and under a 3-fold one 120 are 0.
-    assert distinct(rotations, scores, 2, 20.0, point_group("C4")).tolist() == [[1, 4]]
-    assert distinct(rotations, scores, 3, 14.0, point_group("C3")).tolist() == [[1, 2, 3]]
+    assert distinct(rotations, scores, 2, 20.0, point_group("C4"))[0].tolist() == [[1, 4]]
+    assert distinct(rotations, scores, 3, 14.0, point_group("C3"))[0].tolist() == [[1, 2, 3]]
 
 
 def test_fewer_rotations_than_candidates_are_all_there(generator: torch.Generator) -> None:

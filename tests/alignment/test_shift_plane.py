@@ -13,19 +13,17 @@ from gumnet.alignment.shift_plane import ShiftPlane
 def test_correlations_are_the_direct_sums(box: int, shells: int, generator: torch.Generator) -> None:
     band = Band.up_to(box, shells)
     plane = ShiftPlane.of(band, box / 4)
-    products = torch.randn(3, len(band.index), dtype=torch.complex128, generator=generator)
+    products = torch.randn(3, len(band.index), dtype=torch.complex64, generator=generator)
     angle = 2 * math.pi * plane.shifts.double() @ (band.index.double() / box).mT
-    inside = (plane.shifts.abs() < box / 4 - 1e-4).all(dim=-1)  # the others are moved to the limit
-    assert inside.sum() >= 27 or shells == 1
     direct = (products[:, None] * torch.polar(torch.ones_like(angle), angle)).real.sum(dim=-1)
     found = plane.correlations(plane.laid_out(products))
-    torch.testing.assert_close(found[:, inside], direct[:, inside], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(found.double(), direct, atol=1e-4, rtol=1e-4)
 
 
 def test_the_peak_is_at_the_shift() -> None:
     band = Band.up_to(24, 5)
-    plane = ShiftPlane.of(band, 5.0)
-    # Two voxels a place: fast_size(12) places over 24 voxels.
+    plane = ShiftPlane.of(band, 5.0, 2.4)
+    # Two voxels a place: 12 places over 24 voxels.
     shift = torch.tensor([2.0, -4.0, 0.0])
     # Of P = exp(-2 pi i k t) the sum of P exp(2 pi i k t') is largest at t' = t.
     angle = 2 * math.pi * (band.frequencies @ shift)
@@ -38,7 +36,7 @@ def test_shifts_keep_their_limit_and_cover_what_is_within(max_shift: float) -> N
     band = Band.up_to(24, 5)
     plane = ShiftPlane.of(band, max_shift)
     assert plane.shifts.abs().max() <= max_shift
-    step = 24 / plane.box
+    step = 24 / (3 * 5)
     axis = torch.unique(plane.shifts)
     assert len(plane.shifts) == len(axis) ** 3
     anywhere = torch.linspace(-max_shift, max_shift, 101)

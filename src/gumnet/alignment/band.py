@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import shell_sums, to_fourier
-from gumnet.types import Spectra, Volumes
+from gumnet.types import Spectra, Volume, Volumes
 
 MODEL_ERROR = 0.1
 """Power of what no rigid pose explains (interpolation, flexibility, envelope), as a share of the signal's power.
@@ -17,6 +17,10 @@ MODEL_ERROR = 0.1
 Without it the shells of clean data, where noise is all but absent, would be weighted by an arbitrarily small number.
 """
 _TINY = 1e-30
+_RIM = (0.38, 0.44)
+"""Radii, in boxes, between which noise is read where the corners were emptied."""
+_EMPTIED = 0.2
+"""Corners with less than this share of the rim's density of power were emptied."""
 _NOISE_RADIUS = 0.5
 """Beyond this radius, in boxes, a volume holds noise and neighbours but little of its particle."""
 
@@ -93,7 +97,8 @@ def shell_power(volumes: Volumes, transfer: Tensor | None) -> ShellPower:
     """Return signal and noise power of each shell of volumes (n, N, N, N), read off the volumes themselves.
 
     The corners of a box, beyond the sphere that fits in it, hold noise alone; what the whole box has more than that
-    density of power is signal. Neighbours in the corners count as noise, rightly.
+    density of power is signal. Neighbours in the corners count as noise, rightly. Where the corners were emptied, as
+    programs do that cut particles out as spheres, the noise is read from the rim of that sphere instead.
 
     Parameters
     ----------
@@ -113,7 +118,22 @@ def shell_power(volumes: Volumes, transfer: Tensor | None) -> ShellPower:
         return shell_sums(spectra.abs() ** 2 * observed, box) / count
 
     whole = power(volumes)
-    noise = torch.minimum(power(volumes * outside) / share, whole)
+
+    def ball(radius: float, edge: float) -> Volume:
+        return soft_sphere(box, radius, edge, device=volumes.device, dtype=volumes.dtype)
+
+    rim = ball(_RIM[1] * box, 1.0) - ball(_RIM[0] * box, 1.0)
+    rim_share = (rim**2).mean()
+    at_corners, at_rim = ((volumes * part).square().mean(dim=(1, 2, 3)) for part in (outside, rim))
+    emptied = (at_corners / share < _EMPTIED * at_rim / rim_share)[:, None]
+    noise = power(volumes * outside) / share
+    if bool(emptied.any()):
+        # The emptied box holds that density within the sphere alone.
+        filled = ball(_NOISE_RADIUS * box - 1, 2.0).square().mean()
+        noise = torch.where(emptied, power(volumes * rim) / rim_share, noise)
+        signal = whole - torch.where(emptied, filled * noise, noise)
+        return ShellPower(signal.clamp_min(0.0), torch.where(emptied, noise, torch.minimum(noise, whole)))
+    noise = torch.minimum(noise, whole)
     return ShellPower(whole - noise, noise)
 
 

@@ -54,13 +54,16 @@ def batch_size_for(
             raise InputError(f"a batch_size of {wanted} is not possible", cure="give 1 or more, or None")
         return wanted
     if memory_gigabytes is not None:
+        if not 0 < memory_gigabytes < math.inf:
+            raise InputError(f"a limit of {memory_gigabytes:g} GB of memory is not possible", cure="give one above 0")
         budget = memory_gigabytes * 1e9
     elif device.type == "cuda":
         budget = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     else:
         budget = DEFAULT_MEMORY_GIGABYTES * 1e9
     shells = options.max_shell(box)
-    coefficients = max(stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in stages(shells))
+    plan = stages(shells, options.min_shell(box))
+    coefficients = max(stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan)
     # Eight real channels on a grid twice as fine.
     spectrum = _COPIES * 8 * 4 * min(2 * PADDING * (shells + 1) + 1, PADDING * box + 1) ** 3
     volumes = 10 * 4 * box**3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from gumnet.types import Volume, Volumes, Weights
 
 _MASK_TOLERANCE = 1e-3
 """Interpolation and float16 take the values of a mask this much beyond 0 and 1."""
+_LEAST_BAND = 2
+"""Shells between the coarsest and the finest that are used, at least: fewer tell no pose."""
 _NYQUIST_TOLERANCE = 1e-4
 """Voxel sizes in files are rounded to six digits or so."""
 
@@ -128,10 +131,12 @@ def check_resolutions(
         )
     # The highest shell below Nyquist.
     finest = max(low_pass or 0.0, box * voxel_size_angstrom / ((box - 1) // 2))
-    if high_pass is not None and not high_pass > finest:
+    extent = box * voxel_size_angstrom
+    coarsest = extent / max(1.0, extent / finest - _LEAST_BAND)
+    if high_pass is not None and not high_pass >= coarsest:
         raise InputError(
-            f"{names[1]} {high_pass:g} leaves nothing: the finest resolution is {finest:g} Angstrom",
-            cure=f"give more than {finest:g}, or leave it out",
+            f"{names[1]} {high_pass:g} leaves nothing to align by: the finest resolution is {finest:g} Angstrom",
+            cure=f"give {math.ceil(coarsest):g} or more, or leave it out",
         )
 
 

@@ -8,6 +8,10 @@ coefficient, the logarithm of "B is A in this pose" over "B is something else" i
 twice the numerator of the score, whose shell weights are these factors. The score divides it by norms that hardly
 depend on the pose, so twice the score times the norms at the best pose stands for it. Real coefficients are neither
 independent nor are their powers known, only estimated from the same two volumes: `TEMPER` accounts for both.
+
+Two conditions come with it. The particle is of the reference's structure: another structure, or a false particle, has a
+pose that fits it best as well, and only its low score tells. And the true pose is among those that were searched: of a
+search near priors the confidence says which pose within the range is right, not whether the range is.
 """
 
 from __future__ import annotations

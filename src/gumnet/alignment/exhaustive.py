@@ -10,15 +10,16 @@ import torch
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.finish import at_priors, compare, finish
 from gumnet.alignment.grid_search import Limits, Step, search, search_near
+from gumnet.alignment.refine import raised
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
 if TYPE_CHECKING:
     from gumnet.model.matched_filter import MatchedFilter
 
-STEPS = (Step(20.0, 5), Step(15.0, 7, within=5.0))
+STEPS = (Step(20.0, 5, samples=2.4), Step(15.0, 6, within=5.0))
 """Most rotations lie within 8 degrees of the nearest of the fine grid: at the rim of a particle two thirds as wide as
-its box, under a third of a period of shell 7, which is 55 A in a box of 32 voxels of 12 A."""
+its box, under a third of a period of shell 6, which is 64 A in a box of 32 voxels of 12 A."""
 CANDIDATES = 32
 """How many peaks of the grid search are refined in the low band: cheap, and the highest of the grid need not be it."""
 SEPARATION_DEGREES = 12.0
@@ -27,7 +28,7 @@ SEPARATION_DEGREES = 12.0
 
 @dataclass(frozen=True)
 class ExhaustiveAligner:
-    """Search over all rotations and shifts; with a prior, refinement from there.
+    """Search over all rotations and shifts; with a prior, near it.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class ExhaustiveAligner:
     device
         Where to compute.
     cleaner
-        Learned filter that cleans the volumes first: method "matched".
+        Learned filter that cleans the volumes first, if any.
     """
 
     options: AlignerOptions
@@ -69,7 +70,8 @@ class ExhaustiveAligner:
                 self.options, reference, particles, weights_reference, weights_particles, prior, self.cleaner
             )
             shells = self.options.max_shell(box)
-            steps = tuple(replace(step, shells=min(step.shells, shells)) for step in STEPS)
+            lowest = self.options.min_shell(box)
+            steps = tuple(replace(step, shells=min(raised(step.shells, lowest), shells)) for step in STEPS)
             if prior is None:
                 found = search(comparison, steps, **limits)
             elif self.options.near is not None:
@@ -78,4 +80,4 @@ class ExhaustiveAligner:
                 found = search_near(comparison, rotations, shells=steps[-1].shells, **limits)
             else:
                 found = at_priors(prior, self.device)
-            return finish(self.options, comparison, found, prior)
+            return finish(self.options, comparison, found, prior, steps[-1].shells)

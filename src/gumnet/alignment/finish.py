@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.confidence import local_spread_degrees, log_likelihoods, posterior
-from gumnet.alignment.refine import Refined, refine_in_growing_bands, stages
+from gumnet.alignment.confidence import RIGHT_DEGREES, local_spread_degrees, log_likelihoods, posterior
+from gumnet.alignment.refine import Refined, refine_in_growing_bands
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.particles import Poses
 from gumnet.types import Rotations, Volumes, Weights
@@ -48,21 +47,43 @@ def at_priors(prior: Poses, device: torch.device) -> Candidates:
     return replace(found, shifts=torch.zeros_like(found.shifts))
 
 
-def finish(options: AlignerOptions, comparison: Comparison, found: Candidates, prior: Poses | None) -> Poses:
-    """Return the best pose of each particle, refined if the options say so, in float64 on the CPU."""
+def finish(
+    options: AlignerOptions,
+    comparison: Comparison,
+    found: Candidates,
+    prior: Poses | None,
+    found_shells: int | None = None,
+) -> Poses:
+    """Return the best pose of each particle, refined if the options say so, in float64 on the CPU.
+
+    With several candidates they have confidences too, unless the search went no further from the priors than counts as
+    right.
+
+    Parameters
+    ----------
+    found_shells
+        Highest shell of the band in which the candidates were scored, where there are several.
+    """
     box = comparison.box
     shells = options.max_shell(box)
     if options.refine:
         max_shift = options.max_shift_voxels(box)
-        allowed = _allowed(options, prior, comparison.reference.device)
-        refined = refine_in_growing_bands(comparison, found, shells=shells, max_shift=max_shift, allowed=allowed)
+        refined = refine_in_growing_bands(
+            comparison,
+            found,
+            shells=shells,
+            max_shift=max_shift,
+            lowest_shell=options.min_shell(box),
+            within=_within(options, prior, comparison.reference.device),
+        )
     else:
-        refined = _unrefined(comparison, found, shells)
+        refined = _unrefined(comparison, found, shells, found_shells or shells)
     poses = refined.best.poses()
     if prior is not None:
         poses = replace(poses, shifts=poses.shifts + prior.shifts.to("cpu", torch.float64))
-    if found.scores.shape[1] == 1:
-        # One pose without others to weigh it against has no posterior.
+    near = None if prior is None else options.near
+    if found.scores.shape[1] == 1 or (near is not None and near.reach_degrees <= RIGHT_DEGREES):
+        # Without others to weigh it against a pose has no posterior.
         return poses
     likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells)
     confidences, spreads = posterior(refined.peaks, likelihoods, refined.best.rotations[:, 0], options.symmetry)
@@ -71,18 +92,18 @@ def finish(options: AlignerOptions, comparison: Comparison, found: Candidates, p
     return replace(poses, confidences=confidences.double().cpu(), spreads_degrees=spreads.double().cpu())
 
 
-def _unrefined(comparison: Comparison, found: Candidates, shells: int) -> Refined:
+def _unrefined(comparison: Comparison, found: Candidates, shells: int, found_shells: int) -> Refined:
     """Return what the search found, as it is, with the score of the best in the whole band."""
     turned = comparison.turned_reference(shells, gradient=True)
-    return Refined(rescored(comparison, found.best(1), shells), turned, found, stages(shells)[0].shells)
+    return Refined(rescored(comparison, found.best(1), shells), turned, found, found_shells)
 
 
-def _allowed(
+def _within(
     options: AlignerOptions, prior: Poses | None, device: torch.device
-) -> Callable[[Rotations], Tensor] | None:
-    """Return what keeps a refinement within the range about the priors, if one was given."""
+) -> Callable[[Rotations], Rotations] | None:
+    """Return what puts rotations (n, k, 3, 3) back into the range about the priors, if one was given."""
     near = options.near
     if near is None or prior is None:
         return None
-    back = prior.rotations.to(device, torch.float32).mT[:, None]
-    return lambda rotations: near.allows(back @ rotations)
+    about = prior.rotations.to(device, torch.float32)[:, None]
+    return lambda rotations: about @ near.clamped(about.mT @ rotations)

@@ -1,4 +1,4 @@
-"""Exhaustive search in two steps of growing band, with all shifts at once by FFT.
+"""Exhaustive search in two steps of growing band, with all shifts at once.
 
 Every rotation of a coarse grid is scored in the lowest shells. Of a finer grid, in a wider band, only the rotations are
 scored whose coarse neighbour was among the best. The reference is interpolated at the bases of the grids alone, a 24th
@@ -23,16 +23,16 @@ from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.types import Mask, Rotations
 
-_CHUNK_VALUES = {"cpu": 200_000, "cuda": 20_000_000}
-"""How many correlations are held at once: on a CPU so many that they stay in its cache (twice as fast as 4 million
-are), on a GPU so many that they keep it busy."""
+_CHUNK_VALUES = {"cpu": 60_000, "cuda": 20_000_000}
+"""How many numbers of products or correlations are held at once: on a CPU so many that they stay in its cache (twice as
+fast as four times as many), on a GPU so many that they keep it busy."""
 _BLOCK = {"cpu": 1, "cuda": 64}
 """How many particles are searched at once."""
 _HALF = {"cpu": False, "cuda": True}
 """Whether turned references are kept in half precision, which halves what is read of them: not yet timed on a GPU.
 Scores change in the fourth digit; refinement, which says the pose, is in single precision everywhere."""
 _LEAST = 64
-"""How many rotations of a finer grid are scored at least."""
+"""How many rotations of a finer grid are scored at least, where there are so many."""
 
 
 class Limits(TypedDict):
@@ -57,11 +57,15 @@ class Step:
     within
         Rotations are scored whose nearest of the grid before is so many standard deviations (of all scores there) below
         the best, or less: few where one peak stands out, many where none does. Without effect in the first step.
+    samples
+        Shifts that are tried in a period of the highest shell, on each axis, at least. With two the top of a peak can
+        lie between them, and clean pairs were lost.
     """
 
     spacing_degrees: float
     shells: int
     within: float = math.inf
+    samples: float = 3.0
 
 
 def search(
@@ -107,11 +111,11 @@ def search(
             if counted is not None:
                 scores = scores.masked_fill(~counted, -torch.inf)
         last = levels[-1]
-        chosen = distinct(last.rotations[index], scores, candidates, separation_degrees, symmetry)
+        chosen, scores = distinct(last.rotations[index], scores, candidates, separation_degrees, symmetry)
         index, places = index.gather(1, chosen), places.gather(1, chosen)
         turns = cube_turns().to(last.rotations)[index % TURNS]
         shifts = (turns @ last.plane.shifts[places][..., None])[..., 0]
-        found.append(Candidates(last.rotations[index], shifts, scores.gather(1, chosen)))
+        found.append(Candidates(last.rotations[index], shifts, scores))
     return Candidates.concatenate(found)
 
 
@@ -130,7 +134,7 @@ def search_near(
     data, plane = comparison.within(band), ShiftPlane.of(band, max_shift)
     turned = comparison.turned_reference(band.shells)
     rotations = rotations.to(device=comparison.reference.device, dtype=torch.float32)
-    chunk = max(1, _CHUNK_VALUES[rotations.device.type] // plane.box**3)
+    chunk = max(1, _CHUNK_VALUES[rotations.device.type] // plane.values)
     found = []
     for i in range(len(rotations)):
         rows = slice(i, i + 1)
@@ -144,9 +148,8 @@ def search_near(
             tops.append(top / norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, data[rows])[0])
             places.append(place)
         scores, place = torch.cat(tops)[None], torch.cat(places)
-        chosen = distinct(rotations[rows], scores, candidates, separation_degrees, symmetry)
-        shifts = plane.shifts[place[chosen]]
-        found.append(Candidates(rotations[i][chosen], shifts, scores.gather(1, chosen)))
+        chosen, scores = distinct(rotations[rows], scores, candidates, separation_degrees, symmetry)
+        found.append(Candidates(rotations[i][chosen], plane.shifts[place[chosen]], scores))
     return Candidates.concatenate(found)
 
 
@@ -222,7 +225,7 @@ class _Level:
             torch.ones(len(grid), dtype=torch.bool, device=device),
             comparison.turned_reference(band.shells),
             comparison.within(band),
-            ShiftPlane.of(band, max_shift),
+            ShiftPlane.of(band, max_shift, step.samples),
             *turned_indices(band),
         )
 
@@ -233,10 +236,16 @@ class _Level:
         """
         of_coarse = scores.new_full((len(scores), len(coarse)), -torch.inf).scatter(1, index, scores)
         of_parent = of_coarse[:, self.grid.parents(coarse).to(index.device)].masked_fill(~self.wanted, -torch.inf)
-        least = scores.amax(dim=1) - self.step.within * scores.std(dim=1)
-        count = (of_parent >= least[:, None]).sum(dim=1).clamp_min(min(_LEAST, int(self.wanted.sum())))
-        index = of_parent.topk(int(count.max()), dim=1).indices
-        return index, torch.arange(index.shape[1], device=index.device) < count[:, None]
+        finite = scores.isfinite()
+        mean = scores.where(finite, 0.0).sum(dim=1, keepdim=True) / finite.sum(dim=1, keepdim=True)
+        spread = ((scores - mean).where(finite, 0.0).square().sum(dim=1) / finite.sum(dim=1)).sqrt()
+        # All children of one parent are equal: counted all or none, whatever else is in the batch.
+        ordered, order = of_parent.sort(dim=1, descending=True, stable=True)
+        few = ordered[:, min(_LEAST, int(self.wanted.sum())) - 1]
+        least = torch.minimum(scores.amax(dim=1) - self.step.within * spread, few)
+        counted = ordered >= least[:, None]
+        most = int(counted.sum(dim=1).max())
+        return order[:, :most], counted[:, :most]
 
     def table(self, rows: slice) -> _Table:
         """Return the references of ``rows`` at the bases of the grid."""
@@ -263,7 +272,7 @@ class _Level:
         particle = torch.arange(len(index), device=index.device)[:, None].expand_as(index).reshape(-1)
         reference = particle if table.references > 1 else torch.zeros_like(particle)
         bases, turns = (index // TURNS).reshape(-1), (index % TURNS).reshape(-1)
-        chunk = max(1, _CHUNK_VALUES[index.device.type] // self.plane.box**3)
+        chunk = max(1, _CHUNK_VALUES[index.device.type] // self.plane.values)
         parts = []
         for start in range(0, len(bases), chunk):
             part = slice(start, start + chunk)
@@ -276,19 +285,23 @@ class _Level:
 
 def distinct(
     rotations: Rotations, scores: Tensor, candidates: int, separation_degrees: float, symmetry: PointGroup | None = None
-) -> Tensor:
-    """Return which of rotations (p, r) are best, (p, c), taken one by one, each time striking out those near it."""
+) -> tuple[Tensor, Tensor]:
+    """Return which of rotations (p, r) are best, (p, c), taken one by one, each time striking out those near it.
+
+    And their scores, (p, c): minus infinity for places that are left over once all are struck out.
+    """
     left = scores.clone()
     flat = rotations.flatten(2)
     least_trace = 1 + 2 * torch.cos(torch.deg2rad(torch.tensor(separation_degrees))).to(flat)
     rows = torch.arange(len(flat), device=flat.device)
-    chosen = []
+    chosen, tops = [], []
     for _ in range(min(candidates, flat.shape[1])):
-        index = left.argmax(dim=1)
+        top, index = left.max(dim=1)
         chosen.append(index)
+        tops.append(top)
         taken = rotations[rows, index][:, None]
         if symmetry is not None:
             taken = symmetry.equivalents(taken[:, 0])
         traces = (flat @ taken.flatten(2).mT).amax(dim=2)
         left = left.masked_fill(traces > least_trace, -torch.inf)
-    return torch.stack(chosen, dim=1)
+    return torch.stack(chosen, dim=1), torch.stack(tops, dim=1)

@@ -40,6 +40,11 @@ class Near:
             if not 0 <= value <= 180:
                 raise InputError(f"a {name} of {value} degrees is not possible", cure="give 0 to 180 degrees")
 
+    @property
+    def reach_degrees(self) -> float:
+        """Largest angle between a rotation within the range and its prior, or more."""
+        return min(180.0, self.cone_degrees + self.in_plane_degrees)
+
     def allows(self, relative: Rotations) -> Mask:
         """Return which rotations (..., 3, 3), as ``R_prior^-1 R``, lie within the range."""
         # Not acos, which float32 takes a fiftieth of a degree away from 0.

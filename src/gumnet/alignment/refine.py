@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class Stage:
     steps: int
 
 
+LEAST_SHELLS = 3
+"""Shells that a low band has above the lowest that counts, where a high pass leaves out those that it would use."""
 _LOW_STAGES = (Stage(7, 32, 1), Stage(7, 12, 3))
 _MIDDLE_STAGE = Stage(11, 4, 3)
 """The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
@@ -58,7 +60,7 @@ def refine(
     shells: int,
     max_shift: float,
     iterations: int = 10,
-    allowed: Callable[[Rotations], Tensor] | None = None,
+    within: Callable[[Rotations], Rotations] | None = None,
     turned: TurnedSpectra | None = None,
 ) -> Candidates:
     """Return each candidate moved to the top of the score's peak that it stands on, and its score there.
@@ -74,8 +76,8 @@ def refine(
         particle: refine a coarse start in a low band first.
     max_shift
         Largest shift along each axis, in voxels; a start beyond it is moved inside.
-    allowed
-        Which rotations (n, k, 3, 3) a step may lead to, (n, k); all unless given.
+    within
+        Puts rotations (n, k, 3, 3) back where a step may lead; anywhere unless given.
     turned
         The reference with its derivatives, for these shells or more, where it was made before.
     """
@@ -95,10 +97,10 @@ def refine(
         step = step * (math.radians(_MAX_STEP_DEGREES) / length.clamp_min(1e-12)).clamp(max=1.0)
         new_rotations = rotations @ rotation_from_vector(step[..., :3])
         new_shifts = (shifts + step[..., 3:]).clamp(-max_shift, max_shift)
+        if within is not None:
+            new_rotations = within(new_rotations)
         new = _linearise(turned, data, new_rotations, new_shifts)
         better = new.score > now.score
-        if allowed is not None:
-            better = better & allowed(new_rotations)
         rotations = torch.where(better[..., None, None], new_rotations, rotations)
         shifts = torch.where(better[..., None], new_shifts, shifts)
         now = _Linear(
@@ -130,14 +132,15 @@ def refine_in_growing_bands(
     *,
     shells: int,
     max_shift: float,
-    allowed: Callable[[Rotations], Tensor] | None = None,
+    lowest_shell: int = 1,
+    within: Callable[[Rotations], Rotations] | None = None,
 ) -> Refined:
     """Return the best pose of each particle, refined from low bands to the whole, fewer candidates in each.
 
     The peak of a low band is wide enough to be climbed from the spacing of a coarse grid; that of the whole band is
     sharp enough to end on.
     """
-    plan = stages(shells)
+    plan = stages(shells, lowest_shell)
     lowest = plan[0].shells
     # The lowest band has a smaller grid of its own, which stays in a CPU's cache; the others share one.
     low = comparison.turned_reference(lowest, gradient=True)
@@ -151,7 +154,7 @@ def refine_in_growing_bands(
             shells=stage.shells,
             max_shift=max_shift,
             iterations=stage.steps,
-            allowed=allowed,
+            within=within,
             turned=low if stage.shells == lowest else whole,
         )
         if stage.shells == lowest:
@@ -159,12 +162,18 @@ def refine_in_growing_bands(
     return Refined(found.best(1), whole, peaks, lowest)
 
 
-def stages(shells: int) -> list[Stage]:
+def raised(shells: int, lowest_shell: int) -> int:
+    """Return the highest shell of a low band that begins with ``lowest_shell``: at least a few shells above it."""
+    return max(shells, lowest_shell + LEAST_SHELLS)
+
+
+def stages(shells: int, lowest_shell: int = 1) -> list[Stage]:
     """Return the stages of a refinement that ends with the shells up to ``shells``."""
-    found = [Stage(min(s.shells, shells), s.candidates, s.steps) for s in _LOW_STAGES]
-    if shells > _MIDDLE_STAGE.shells:
-        found.append(_MIDDLE_STAGE)
-        last = 2 * _MIDDLE_STAGE.shells
+    found = [Stage(min(raised(s.shells, lowest_shell), shells), s.candidates, s.steps) for s in _LOW_STAGES]
+    middle = raised(_MIDDLE_STAGE.shells, lowest_shell + LEAST_SHELLS)
+    if shells > middle:
+        found.append(replace(_MIDDLE_STAGE, shells=middle))
+        last = 2 * middle
         while last < shells:
             found.append(Stage(last, 1, 3))
             last *= 2

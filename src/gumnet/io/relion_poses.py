@@ -64,15 +64,20 @@ def poses_from_table(frame: pd.DataFrame, voxel_size_angstrom: float | None, pat
         in_pixels = optional_numbers(frame, ORIGINS_PIXELS, path)
         if in_pixels is not None:
             origins = in_pixels
-    scores = torch.full((len(frame),), math.nan, dtype=torch.float64)
-    if SCORE in frame.columns:
-        # Particles without a score are NaN, which `numbers` would refuse.
-        scores = torch.tensor(frame[SCORE].to_numpy(dtype=float))
-    return Poses(rotations, -origins, scores, _optional(frame, CONFIDENCE), _optional(frame, SPREAD))
+    scores = _optional(frame, SCORE, path)
+    if scores is None:
+        scores = torch.full((len(frame),), math.nan, dtype=torch.float64)
+    return Poses(rotations, -origins, scores, _optional(frame, CONFIDENCE, path), _optional(frame, SPREAD, path))
 
 
-def _optional(frame: pd.DataFrame, column: str) -> Tensor | None:
-    return torch.tensor(frame[column].to_numpy(dtype=float)) if column in frame.columns else None
+def _optional(frame: pd.DataFrame, column: str, path: Path) -> Tensor | None:
+    """Return a column of ours, NaN for particles that have no value; None where it is not there."""
+    if column not in frame.columns:
+        return None
+    try:
+        return torch.tensor(frame[column].to_numpy(dtype=float))
+    except ValueError:
+        raise InputError(f"column {column} holds what is no number", cure="mend the entry", path=path) from None
 
 
 def _voxel_size_for(origins: torch.Tensor, voxel_size: float | None, column: str, path: Path) -> float:
