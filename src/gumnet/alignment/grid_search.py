@@ -19,7 +19,7 @@ from gumnet.alignment.band import Band
 from gumnet.alignment.rotation_grid import TURNS, RotationGrid, cube_turns, turned_indices
 from gumnet.alignment.score import TINY, BandData, Candidates, Comparison, norms
 from gumnet.alignment.shift_plane import ShiftPlane
-from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.types import Mask, Rotations
 
@@ -142,7 +142,7 @@ def search_near(
         tops, places = [], []
         for start in range(0, rotations.shape[1], chunk):
             values, transfer = own.read(rotations[rows, start : start + chunk], band)
-            products = torch.complex(values[0, 0], values[0, 1]) * data.matched[i]
+            products = as_complex(values)[0] * data.matched[i]
             products = products if transfer is None else products * transfer[0]
             top, place = plane.correlations(plane.laid_out(products.conj().resolve_conj())).max(dim=1)
             tops.append(top / norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, data[rows])[0])

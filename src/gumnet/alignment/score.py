@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band, pooled, shell_power, shell_weights
-from gumnet.alignment.spectrum import TurnedSpectra, transfer_of
+from gumnet.alignment.spectrum import TurnedSpectra, as_complex, transfer_of
 from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import phase_ramp, to_fourier, to_real
 from gumnet.particles import Poses
@@ -248,7 +248,7 @@ def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Can
     band = Band.up_to(comparison.box, shells, comparison.reference.device)
     data = comparison.within(band)
     values, transfer = read_at(comparison.turned_reference(band.shells), candidates.rotations, band)
-    model = torch.complex(values[:, 0], values[:, 1]) * phases(band, candidates.shifts)
+    model = as_complex(values) * phases(band, candidates.shifts)
     if transfer is not None:
         model = model * transfer
     numerator = (model * data.matched[:, None]).real.sum(dim=-1)

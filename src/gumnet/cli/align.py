@@ -108,6 +108,7 @@ def align(
     cone
         With --local: how far, in degrees, the z axis of the reference may
         tilt from where the table has it; 0 where only --in-plane is given.
+        Confidences then say which pose within the range is right.
     in_plane
         With --local: how far, in degrees, a particle may turn about that
         axis, either way; 0 where only --cone is given. 180 for particles
