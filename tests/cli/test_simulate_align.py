@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,29 +17,14 @@ from gumnet.cli.main import main
 from gumnet.cli.simulate import simulate
 from gumnet.evaluation.metrics import pair_errors
 from gumnet.geometry.so3 import rotation_from_vector
-from gumnet.io.mrc import read_map, write_map, write_volume_stack
+from gumnet.io.mrc import read_map, write_map
 from gumnet.io.read import read_particles
 from gumnet.io.relion_write import write_particles
 from gumnet.io.star import read_star
 from gumnet.particles import Particles, Poses
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.folder import read_truth
-
-SMALL = ["--box", "20", "--voxel-size", "16", "--max-shift", "2", "--snr", "100", "--phantoms", "1"]
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("simulated") / "pairs"
-    assert main(["simulate", "--out", str(folder), "--pairs", "2", *SMALL, "--seed", "5"]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("simulated") / "particles"
-    assert main(["simulate", "--out", str(folder), "--particles", "3", *SMALL]) == 0
-    return folder
+from tests.cli.conftest import SMALL
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -207,82 +191,6 @@ def test_what_has_no_meaning_for_pairs_is_refused_with_the_reason(
     capsys.readouterr()
     assert main(["align", str(pairs), "--pairs", str(pairs / "pairs.csv"), "--out", str(tmp_path / "o"), *given]) == 2
     assert words in error_line(capsys)
-
-
-def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(particles), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["particles"] == 3
-    assert facts["format"] == "RELION 3.1"
-    assert facts["box"] == 20
-    assert facts["voxel_size_angstrom"] == 16.0
-    low, high = facts["tilt_range_degrees"]
-    assert low == pytest.approx(-60, abs=4)
-    assert high == pytest.approx(60, abs=4)
-    assert facts["half_sets"] == {}
-    assert facts["images"] == "all 3 there"
-    assert main(["info", str(particles)]) == 0
-    assert "voxel size angstrom: 16.0" in capsys.readouterr().out
-    assert main(["info", str(particles / "volumes.mrcs"), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert (facts["volumes"], facts["voxels_xyz"], facts["voxel_size_angstrom"]) == (3, [20, 20, 20], 16.0)
-
-
-def test_info_of_a_table_whose_images_are_elsewhere(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(shared_data / "metadata/relion4.0/relion_4.0.star"), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["format"] == "RELION 4"
-    assert facts["particles"] == 1746
-    assert "no such file" in facts["images"]
-
-
-def info_of(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
-    capsys.readouterr()
-    assert main(["info", str(path), "--json"]) == 0
-    facts: dict[str, object] = json.loads(capsys.readouterr().out)
-    return facts
-
-
-def test_info_looks_at_every_image_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = tmp_path / "p.star"
-    names = [f"{i}.mrc" for i in range(7)]
-    table.write_text("data_\n\nloop_\n_rlnImageName\n_rlnCtfImage\n" + "".join(f"{n} ctf{n}\n" for n in names))
-    for name in names:
-        write_map(tmp_path / name, torch.randn(8, 8, 8), 4.0)
-        write_map(tmp_path / f"ctf{name}", torch.rand(8, 8, 8), 4.0)
-    facts = info_of(table, capsys)
-    assert (facts["images"], facts["ctf_images"]) == ("all 7 there", "all 7 there")
-    (tmp_path / "6.mrc").unlink()
-    (tmp_path / "ctf0.mrc").unlink()
-    facts = info_of(table, capsys)
-    assert facts["images"] == "6 of 7 there; 6.mrc: no such file"
-    assert facts["ctf_images"] == "6 of 7 there; ctf0.mrc: no such file"
-    write_map(tmp_path / "5.mrc", torch.randn(6, 6, 6), 4.0, overwrite=True)
-    (tmp_path / "4.mrc").write_bytes((tmp_path / "4.mrc").read_bytes()[:-4])
-    (tmp_path / "3.mrc").unlink()
-    assert main(["info", str(table)]) == 0
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("images: "))
-    assert line.startswith("images: 3 of 7 there; 3.mrc: no such file; 4.mrc: the file was cut off")
-    assert line.endswith("; 5.mrc: 6 x 6 x 6 voxels do not fit a box of 8; and 1 more file")
-
-
-def test_info_counts_volumes_that_a_stack_does_not_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_volume_stack(tmp_path / "s.mrcs", torch.randn(3, 8, 8, 8), 4.0)
-    table = tmp_path / "p.star"
-    table.write_text("data_\n\nloop_\n_rlnImageName\n" + "".join(f"{i}@s.mrcs\n" for i in (1, 2, 3, 4, 5)))
-    assert info_of(table, capsys)["images"] == "3 of 5 there; s.mrcs: no volume 4 in it, it holds 3"
-
-
-def test_info_of_tilt_stacks_says_their_tilt_range(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = "real-tilt-particles/warptools_test_4-tomos_10-ptcls_box-32_angpix-12_optimisation_set.star"
-    assert main(["info", str(shared_data / table), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["format"] == "RELION 5, 2D tilt stacks"
-    assert (facts["particles"], facts["box"], facts["voxel_size_angstrom"]) == (40, 32, 12.0)
-    assert facts["images"] == "all 40 there"
-    low, high = facts["tilt_range_degrees"]
-    assert -70 < low < -40
-    assert 40 < high < 70
 
 
 def test_skip_bad_lists_what_it_leaves_out(particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
