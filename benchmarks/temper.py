@@ -12,6 +12,7 @@ import argparse
 from typing import Literal
 
 import torch
+from common import keep
 
 import gumnet
 from gumnet.alignment.confidence import RIGHT_DEGREES, TEMPER, log_likelihoods, posterior
@@ -42,6 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     structures = phantoms(options.phantoms, 32, 12.0, seed=100)
+    kept: list[dict[str, object]] = []
     print("  SNR noise      right | factor: share given 90 % or more, right of these, mean confidence")
     for snr, noise in LEVELS:
         config = gumnet.SimulationConfig(snr=snr, noise=noise, ctf=noise != "white", seed=options.seed)
@@ -63,13 +65,17 @@ def main() -> None:
             likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells) / TEMPER
         rotations = refined.best.rotations[:, 0]
         right = angular_distance_degrees(rotations.double(), made.pair_truth().rotations) <= RIGHT_DEGREES
-        cells = []
+        cells, shares = [], {}
         for factor in FACTORS:
             mass, _ = posterior(refined.peaks, likelihoods * factor, rotations)
             high = mass >= 0.9
             of_these = float(right[high].double().mean()) if bool(high.any()) else float("nan")
+            shares[f"{factor:g}"] = [float(high.double().mean()), of_these if bool(high.any()) else None]
             cells.append(f"{factor:g}: {float(high.double().mean()):.2f} {of_these:.2f} {float(mass.mean()):.2f}")
         print(f"{snr:5g} {noise:9} {float(right.double().mean()):6.2f} | " + " | ".join(cells), flush=True)
+        kept.append({"snr": snr, "noise": noise, "right": float(right.double().mean()), "shares": shares})
+    figures = {"pairs": options.pairs, "phantoms": options.phantoms, "seed": options.seed, "levels": kept}
+    keep("temper", figures)
 
 
 if __name__ == "__main__":

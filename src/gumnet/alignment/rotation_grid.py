@@ -66,10 +66,6 @@ class RotationGrid:
         """All rotations of the grid, (24 n, 3, 3), float64."""
         return (cube_turns() @ self.bases[:, None]).reshape(-1, 3, 3)
 
-    def turned(self, rotation: Rotations) -> RotationGrid:
-        """Return the grid with every rotation R replaced by ``R rotation``: closed under the same turns."""
-        return RotationGrid(self.bases @ rotation.to(self.bases))
-
     def parents(self, coarse: RotationGrid) -> Tensor:
         """Return, for each rotation, the index of the nearest rotation of a coarser grid, (24 n,)."""
         return _nearest(self, coarse)
