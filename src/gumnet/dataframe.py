@@ -30,8 +30,8 @@ _FRAME = Path("the data frame")
 def to_pandas(particles: Particles) -> pd.DataFrame:
     """Return a table with one row a particle, in order, with the row number as index.
 
-    Columns: ``name``; ``rot_degrees``, ``tilt_degrees``, ``psi_degrees`` in RELION's convention; ``shift_x_angstrom`` and
-    so on, (x, y, z), where the particle is from the centre of its box, which is minus RELION's origin; ``score``, and
+    Columns: ``name``; ``rot_degrees``, ``tilt_degrees``, ``psi_degrees`` in RELION's convention; ``shift_x_angstrom``
+    and so on, (x, y, z), where the particle is from the centre of its box, which is minus RELION's origin; ``score``;
     ``confidence`` and ``angular_spread_degrees`` where there are any; ``half_set`` and ``class``; then those of the
     particles' `table` as they were read. The latter hold the poses of the file, the former those of now.
 
