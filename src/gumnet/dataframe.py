@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ ANGLES = ("rot_degrees", "tilt_degrees", "psi_degrees")
 SHIFTS = ("shift_x_angstrom", "shift_y_angstrom", "shift_z_angstrom")
 SCORE, CONFIDENCE, SPREAD = "score", "confidence", "angular_spread_degrees"
 _OURS = (NAME, *ANGLES, *SHIFTS, SCORE, CONFIDENCE, SPREAD, HALF_SET, CLASS)
+_Column = TypeVar("_Column", Tensor, Tensor | None)
 _FRAME = Path("the data frame")
 """Stands where errors name a file."""
 
@@ -120,7 +121,7 @@ def _rows(frame: pd.DataFrame, particles: Particles) -> list[int]:
     return rows
 
 
-def _scores(frame: pd.DataFrame, column: str, before: Tensor | None) -> Tensor | None:
+def _scores(frame: pd.DataFrame, column: str, before: _Column) -> Tensor | _Column:
     """Return a column (n,) that may hold NaN; what was there before where the table has no such column."""
     if column not in frame.columns:
         return before
