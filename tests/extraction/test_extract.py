@@ -178,6 +178,17 @@ def test_settings_that_make_no_sense_are_refused(tomo: Tomogram, settings: dict[
         extract(picks_at(PLACES), [tomo] * 2, ExtractConfig(**settings))
 
 
+def test_what_is_known_of_poses_goes_along(tmp_path: Path, tomo: Tomogram) -> None:
+    write_star(tmp_path / "picks.star", table_3_1())
+    made = extract(read_picks(tmp_path / "picks.star"), [tomo] * 2, ExtractConfig(24)).particles
+    write_particles(tmp_path / "particles.star", made.select([1, 0]))
+    back = read_particles(tmp_path)
+    assert back.poses.scores.tolist() == [0.5, 0.25]
+    assert back.poses.confidences is not None
+    assert back.poses.confidences.tolist() == [1.0, 0.75]
+    assert back.poses.spreads_degrees is None
+
+
 def relion_angles(rotations: torch.Tensor) -> np.ndarray:
     return Rotation.from_matrix(rotations.numpy()).inv().as_euler("ZYZ", degrees=True)
 
@@ -204,6 +215,8 @@ def table_3_1() -> dict[str, object]:
             **columns(ANGLES, relion_angles(ROTATIONS)),
             **columns(xyz("rlnOrigin{}Angst"), origins),
             "rlnOpticsGroup": 1,
+            "gumnetScore": [0.25, 0.5],
+            "gumnetConfidence": [0.75, 1.0],
         }
     )
     return {"optics": pd.DataFrame(OPTICS), "particles": frame}

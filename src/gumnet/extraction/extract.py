@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -212,7 +212,7 @@ def extract(picks: Picks, tomograms: Sequence[Tomogram], config: ExtractConfig) 
     table, optics = _tables(picks, kept, source, shares, config)
     particles = Particles(
         volumes=source,
-        poses=Poses.of(picks.rotations[kept], (exact - where)[kept] / config.binning),
+        poses=_poses(picks, (exact - where) / config.binning)[kept],
         voxel_size_angstrom=size,
         weights=None if weights is None else SharedWeights(weights, len(kept)),
         half_sets=labels(table, "rlnRandomSubset", picks.path, largest=2),
@@ -222,6 +222,15 @@ def extract(picks: Picks, tomograms: Sequence[Tomogram], config: ExtractConfig) 
         optics=optics,
     )
     return Extraction(particles, tuple(left_out), sum(share > 0 for share in shares))
+
+
+def _poses(picks: Picks, shifts: Vectors) -> Poses:
+    """Return the poses of all picks in their boxes, with what is known of them already."""
+    return replace(
+        Poses.of(picks.rotations, shifts, picks.scores),
+        confidences=picks.confidences,
+        spreads_degrees=picks.spreads_degrees,
+    )
 
 
 def _common_size(tomograms: Sequence[Tomogram]) -> float:

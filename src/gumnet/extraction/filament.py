@@ -203,6 +203,9 @@ def along_filaments(
         # The optics groups that tell of the tilt series are not kept; the names that tell of Warp are.
         counted_in="images" if picks.counted_in == "images" else "tomogram",
         filaments=None,
+        scores=None,
+        confidences=None,
+        spreads_degrees=None,
         table=pd.concat(parts, ignore_index=True),
         optics=None,
     )

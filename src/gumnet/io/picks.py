@@ -29,7 +29,8 @@ from gumnet.io.relion_poses import (
 from gumnet.io.relion_table import RelionTable, numbers, optional_numbers, read_relion_table
 from gumnet.io.tomogram_volume import Tomogram
 from gumnet.io.tomograms import NAME
-from gumnet.types import Rotations, Vectors
+from gumnet.particles import Poses
+from gumnet.types import Rotations, Scores, Vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,8 @@ class Picks:
         as its optics groups tell (RELION 4), or those of the particle images (Warp).
     filaments
         Which filament of its tomogram each one is on, from the table; None where it does not say.
+    scores, confidences, spreads_degrees
+        What an earlier alignment thought of the poses, (n,) each, see `gumnet.particles.Poses`; None where unknown.
     table, optics
         Rows as they were read.
     """
@@ -78,6 +81,9 @@ class Picks:
     centred: bool = False
     counted_in: CountedIn = "tomogram"
     filaments: tuple[str, ...] | None = None
+    scores: Scores | None = None
+    confidences: Scores | None = None
+    spreads_degrees: Scores | None = None
     table: pd.DataFrame | None = None
     optics: pd.DataFrame | None = None
 
@@ -160,7 +166,7 @@ def _from_star(path: Path) -> Picks:
     frame, path = table.particles, table.path
     centred = optional_numbers(frame, CENTRED, path)
     corner = numbers(frame, COORDINATES, path) if centred is None else None
-    turned, offsets = _orientations(table)
+    poses = _orientations(table)
     column = next((c for c in (NAME, MICROGRAPH) if c in frame.columns), None)
     coordinates = corner if centred is None else centred
     assert coordinates is not None  # numbers raises where the columns are not there
@@ -168,20 +174,23 @@ def _from_star(path: Path) -> Picks:
     return Picks(
         path=path,
         coordinates=coordinates,
-        rotations=turned,
-        offsets_angstrom=offsets,
+        rotations=poses.rotations,
+        offsets_angstrom=poses.shifts,
         tomograms=(None,) * len(frame) if column is None else tuple(str(name) for name in frame[column]),
         voxel_sizes_angstrom=sizes,
         centred=centred is not None,
         counted_in=counted_in,
         filaments=_tubes(frame),
+        scores=poses.scores,
+        confidences=poses.confidences,
+        spreads_degrees=poses.spreads_degrees,
         table=frame,
         optics=table.optics,
     )
 
 
-def _orientations(table: RelionTable) -> tuple[Rotations, Vectors]:
-    """Return orientations (n, 3, 3) and offsets in Angstrom (n, 3) in the tomogram: turned boxes are turned back."""
+def _orientations(table: RelionTable) -> Poses:
+    """Return orientations and, as shifts, offsets in Angstrom in the tomogram: turned boxes are turned back."""
     frame, path = table.particles, table.path
     in_pixels = not {*ORIGINS, *ORIGINS_LONG} & set(frame.columns) and bool({*ORIGINS_PIXELS} & set(frame.columns))
     # Origins in Angstrom come out in Angstrom at a voxel size of 1.
@@ -197,10 +206,11 @@ def _orientations(table: RelionTable) -> tuple[Rotations, Vectors]:
             )
         offsets = offsets * size
     angles = optional_numbers(frame, SUBTOMOGRAM_ANGLES, path)
+    poses = replace(poses, shifts=offsets)
     if angles is None:
-        return poses.rotations, offsets
+        return poses
     box = matrix_from_relion(angles)
-    return box @ poses.rotations, (box @ offsets[..., None])[..., 0]
+    return replace(poses, rotations=box @ poses.rotations, shifts=(box @ offsets[..., None])[..., 0])
 
 
 def _coordinate_sizes(table: RelionTable) -> tuple[Tensor | None, CountedIn]:
