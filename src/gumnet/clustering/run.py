@@ -92,7 +92,8 @@ def cluster(
     distances
         Of all pairs, condensed, where they were computed before: for another k or linkage.
     blocks
-        Folder for finished parts of the distances, removed at the end; without one nothing is kept of a run that stops.
+        Folder for finished parts of the distances, for ``resume``; without one nothing is kept of a run that stops.
+        They stay there: `gumnet.clustering.blocks.BlockStore.remove` clears them once the result is kept.
     resume
         Go on with what an earlier run of the same particles and settings left in ``blocks``. The result is that of a
         run that was not stopped.
@@ -155,9 +156,10 @@ def _distances(particles: Particles, config: ClusterConfig, blocks: Path | None,
         store = BlockStore.resume(blocks, run) if resume else BlockStore.start(blocks, run)
     try:
         found = all_scores(scores, store)
-    finally:
+    except BaseException:
         if store is not None and not store.done():
             store.remove()
+        raise
     # Rounding takes the score of a particle with its copy a little above 1.
     return np.maximum(1 - found, 0)
 

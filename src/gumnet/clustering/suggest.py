@@ -54,7 +54,7 @@ class Suggestion:
         best = order[0]
         found = (
             f"{self.numbers[best]} classes have the highest mean silhouette, {self.silhouettes[best]:.3f}; shuffled "
-            f"distances reach {self.chance:.3f} on average, and as high in {self.p:.1%} of the draws"
+            f"distances reach {self.chance:.3f} on average (p = {self.p:.3f})"
         )
         if self.k == 1:
             return f"No grouping stands out from chance, so one class is suggested: {found}."
