@@ -14,6 +14,7 @@ from gumnet.clustering import searched
 from gumnet.evaluation.partition import adjusted_rand_index
 from gumnet.io.mrc import read_map
 from gumnet.io.read import read_particles
+from gumnet.io.relion_write import write_particles
 from gumnet.simulation.folder import read_truth
 
 OUTPUTS = {
@@ -81,13 +82,15 @@ def test_a_run_that_was_stopped_goes_on(
     simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    call = ["cluster", str(simulated), "--k", "2", "--no-refine", "--out", str(out)]
-    monkeypatch.setattr(searched, "PAIRS_A_BLOCK", 4)
+    few = tmp_path / "few.star"
+    write_particles(few, read_particles(simulated).select([0, 1, 2, 3]))
+    call = ["cluster", str(few), "--k", "2", "--no-refine", "--max-shift", "2", "--out", str(out)]
+    monkeypatch.setattr(searched, "PAIRS_A_BLOCK", 2)
     with monkeypatch.context() as patch:
         rows = searched.SearchedScores.rows
 
         def stopping(self: searched.SearchedScores, first: int, *rest: object) -> torch.Tensor:
-            if first >= 2:
+            if first >= 1:
                 raise KeyboardInterrupt
             return rows(self, first, *rest)  # type: ignore[arg-type]
 

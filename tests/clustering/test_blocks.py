@@ -80,7 +80,7 @@ def test_what_cannot_be_resumed_is_said(tmp_path: Path) -> None:
         BlockStore.resume(tmp_path / "blocks", {"method": "fa"})
     all_scores(Counted(), store)
     store.done()[1].write_bytes(b"broken")
-    with pytest.raises(InputError, match="rows_.*remove it and resume"):
+    with pytest.raises(InputError, match=r"rows_.*remove it and resume"):
         all_scores(Counted(), store)
     (tmp_path / "blocks" / "run.json").write_text("{")
     with pytest.raises(InputError, match="JSON"):

@@ -25,18 +25,20 @@ def test_scores_are_those_of_align_pairs(made: Simulation, method: str) -> None:
     one, other = (rows.tolist() for rows in torch.triu_indices(4, 4, 1))
     read, weights = made.particles.read_volumes, made.particles.read_weights
     pairs = gumnet.align_pairs(
-        read(one), read(other), weights_a=weights(one), weights_b=weights(other), method=method
+        read(one), read(other), weights_a=weights(one), weights_b=weights(other), method=method, max_shift=2.0
     ).scores
-    scores = all_scores(SearchedScores.of(made.particles, ClusterConfig(method=method, batch_size=2)))
+    scores = all_scores(SearchedScores.of(made.particles, ClusterConfig(method=method, batch_size=2, max_shift=2.0)))
     assert scores == pytest.approx(pairs.numpy(), abs=1e-4)
 
 
 def test_with_poses_pairs_start_from_them(made: Simulation) -> None:
-    near = rotation_from_vector(torch.deg2rad(torch.tensor([[3.0, -2, 2], [-3, 3, 1], [2, 2, -4], [1, -3, 3]]).double()))
+    near = rotation_from_vector(
+        torch.deg2rad(torch.tensor([[3.0, -2, 2], [-3, 3, 1], [2, 2, -4], [1, -3, 3]]).double())
+    )
     poses = made.truth.compose(Poses.of(near, torch.zeros(4, 3).double()))
     config = ClusterConfig(method="poses", refine=True)
-    true, moved = (
-        all_scores(SearchedScores.of(made.particles.with_poses(p), config)) for p in (made.truth, poses)
-    )
-    same = [i for i, (a, b) in enumerate(torch.triu_indices(4, 4, 1).T) if made.truth_classes[a] == made.truth_classes[b]]
+    true, moved = (all_scores(SearchedScores.of(made.particles.with_poses(p), config)) for p in (made.truth, poses))
+    same = [
+        i for i, (a, b) in enumerate(torch.triu_indices(4, 4, 1).T) if made.truth_classes[a] == made.truth_classes[b]
+    ]
     assert moved[same] == pytest.approx(true[same], abs=0.02), "refined to the same pose"

@@ -1,8 +1,8 @@
 """Scores of all pairs, block by block, so that a run that was stopped goes on where it was.
 
 Pairs (i, j), i < j, are in condensed order, so those of consecutive first particles lie next to each other: a block is
-such a stretch. In its folder each block is a file of its own, there whole or not at all, beside ``run.json``, which says
-what the run is of.
+such a stretch. In its folder each block is a file of its own, there whole or not at all, beside ``run.json``, which
+says what the run is of.
 """
 
 from __future__ import annotations

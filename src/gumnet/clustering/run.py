@@ -193,9 +193,7 @@ def _run(particles: Particles, config: ClusterConfig, block: int) -> dict[str, A
     }
 
 
-def _class_poses(
-    particles: Particles, classes: torch.Tensor, centres: tuple[int, ...], config: ClusterConfig
-) -> Poses:
+def _class_poses(particles: Particles, classes: torch.Tensor, centres: tuple[int, ...], config: ClusterConfig) -> Poses:
     """Return the poses of particles on the medoids of their classes, or with method "poses" those they have."""
     if config.method == POSES:
         return particles.poses

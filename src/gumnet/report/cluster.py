@@ -71,9 +71,7 @@ def read_distances(path: Path, names: tuple[str, ...]) -> Distances:
         with np.load(path, allow_pickle=False) as file:
             distances, of = np.asarray(file["distances"], dtype=np.float32), tuple(file["names"].tolist())
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"cannot be read ({error})", cure=f"give a {DISTANCES} of gumnet cluster", path=path
-        ) from None
+        raise InputError(f"cannot be read ({error})", cure=f"give a {DISTANCES} of gumnet cluster", path=path) from None
     if of != names:
         raise InputError(
             f"its distances are of {len(of)} particles that are not, or not in this order, the {len(names)} given",
@@ -127,9 +125,9 @@ def classes_section(made: Clustering) -> Section:
     posed = made.config.method == POSES
     at = "the poses of the table" if posed else "their poses on the medoid of their class"
     paragraphs = [
-        f"Averages of the particles of each class at {at}. Scores are constrained correlations on the region of Fourier "
-        "space that both particles observed. Noise makes them small: what counts is how much higher they are within a "
-        "class than to the others."
+        f"Averages of the particles of each class at {at}. Scores are constrained correlations on the region of "
+        "Fourier space that both particles observed. Noise makes them small: what counts is how much higher they are "
+        "within a class than to the others."
     ]
     if made.suggestion is not None:
         paragraphs.append(made.suggestion.words)
