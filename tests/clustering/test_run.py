@@ -65,7 +65,7 @@ def test_particles_are_aligned_to_the_medoid_of_their_class(made: Simulation, fo
         errors = pair_errors(found.particles.poses[members], on_medoid)
         assert errors.degrees.max() < 10, "clean, but each with a wedge of its own"
         assert errors.degrees[members == medoid].item() < 1e-6
-        assert not found.particles.poses.scores[members != medoid].isnan().any()
+        assert not found.particles.poses.scores[members[members != medoid]].isnan().any()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +17,10 @@ def contingency(found: Labels, truth: Labels) -> Tensor:
             f"{len(found)} found labels cannot be compared with {len(truth)} true ones",
             cure="give one true label for each found one, in the same order",
         )
-    one, rows = found.unique(return_inverse=True)
-    other, columns = truth.unique(return_inverse=True)
-    counts = torch.bincount(rows * len(other) + columns, minlength=len(one) * len(other))
-    return counts.reshape(len(one), len(other))
+    one, rows = np.unique(found.numpy(), return_inverse=True)
+    other, columns = np.unique(truth.numpy(), return_inverse=True)
+    counts = np.bincount(rows * len(other) + columns, minlength=len(one) * len(other))
+    return torch.from_numpy(counts.reshape(len(one), len(other)))
 
 
 def rightly_classified(found: Labels, truth: Labels) -> Tensor:
@@ -33,10 +34,10 @@ def rightly_classified(found: Labels, truth: Labels) -> Tensor:
 
     counts = contingency(found, truth)
     rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
-    classes, labels = found.unique(), truth.unique()
+    classes, labels = np.unique(found.numpy())[rows], np.unique(truth.numpy())[columns]
     right = torch.zeros(len(found), dtype=torch.bool)
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        right |= (found == classes[row]) & (truth == labels[column])
+    for number, label in zip(classes.tolist(), labels.tolist(), strict=True):
+        right |= (found == number) & (truth == label)
     return right
 
 
