@@ -113,10 +113,10 @@ def test_overwriting_leaves_no_class_of_before(classes: Path, simulated: Path, t
     out = tmp_path / "out"
     call = ["cluster", str(simulated / "truth.star"), "--method", "poses", "--out", str(out)]
     assert main([*call, "--k", "3"]) == 0
-    (out / "class_notes.txt").write_text("mine")
+    (out / "class_003_mine.mrc").write_text("mine")
     assert (out / "class_003.mrc").exists()
     assert main([*call, "--k", "2", "--overwrite"]) == 0
-    assert {path.name for path in out.iterdir()} == {*OUTPUTS, "class_notes.txt"}
+    assert {path.name for path in out.iterdir()} == {*OUTPUTS, "class_003_mine.mrc"}
 
 
 def test_cluster_refuses_what_is_wrong_and_leaves_nothing(

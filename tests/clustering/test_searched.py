@@ -10,24 +10,34 @@ from gumnet.clustering.blocks import all_scores
 from gumnet.clustering.config import ClusterConfig
 from gumnet.clustering.searched import SearchedScores
 from gumnet.geometry.so3 import rotation_from_vector
+from gumnet.model.gumnet import GumNet, preset
 from gumnet.particles import Poses
 from gumnet.simulation.dataset import Simulation
 
 
 @pytest.fixture(scope="module")
 def made() -> Simulation:
-    config = gumnet.SimulationConfig(snr=2.0, box=16, voxel_size_angstrom=20.0, max_shift=1, phantoms=2, seed=4)
+    config = gumnet.SimulationConfig(snr=2.0, box=18, voxel_size_angstrom=20.0, max_shift=1, phantoms=2, seed=4)
     return gumnet.simulate(particles=4, config=config)
 
 
-@pytest.mark.parametrize("method", ["exhaustive", "ht"])
-def test_scores_are_those_of_align_pairs(made: Simulation, method: str) -> None:
+@pytest.mark.parametrize("method", ["exhaustive", "ht", "gumnet"])
+def test_scores_are_those_of_align_pairs(made: Simulation, method: str, generator: torch.Generator) -> None:
+    model = GumNet(preset("tiny", 18), generator=generator) if method == "gumnet" else None
     one, other = (rows.tolist() for rows in torch.triu_indices(4, 4, 1))
     read, weights = made.particles.read_volumes, made.particles.read_weights
     pairs = gumnet.align_pairs(
-        read(one), read(other), weights_a=weights(one), weights_b=weights(other), method=method, max_shift=2.0
+        read(one),
+        read(other),
+        weights_a=weights(one),
+        weights_b=weights(other),
+        method=method,
+        model=model,
+        max_shift=2.0,
     ).scores
-    scores = all_scores(SearchedScores.of(made.particles, ClusterConfig(method=method, batch_size=2, max_shift=2.0)))
+    scores = all_scores(
+        SearchedScores.of(made.particles, ClusterConfig(method=method, model=model, batch_size=2, max_shift=2.0))
+    )
     assert scores == pytest.approx(pairs.numpy(), abs=1e-4)
 
 

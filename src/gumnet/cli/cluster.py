@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -171,8 +172,8 @@ def _clear(out: Path, k: int) -> None:
 
     BlockStore(out / UNFINISHED).remove()
     keep = {class_map(number) for number in range(1, k + 1)}
-    for path in out.glob("class_[0-9][0-9][0-9]*.mrc"):
-        if path.name not in keep:
+    for path in out.glob("class_*.mrc"):
+        if re.fullmatch(r"class_\d{3,}\.mrc", path.name) and path.name not in keep:
             path.unlink()
 
 

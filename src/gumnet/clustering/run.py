@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gumnet.clustering.searched import SearchedScores
 from gumnet.clustering.suggest import Suggestion, suggest
 from gumnet.devices import resolve_device, seeded
 from gumnet.errors import InputError
+from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
 from gumnet.types import Volumes
 
@@ -166,31 +168,38 @@ def _distances(particles: Particles, config: ClusterConfig, blocks: Path | None,
 
 def _run(particles: Particles, config: ClusterConfig, block: int) -> dict[str, Any]:
     """Return what makes the distances of a run what they are, ready for JSON."""
-    data = hashlib.blake2b(digest_size=16)
-    for rows in particles.batches(default_batch_size(particles.box, torch.device("cpu"))):
-        data.update(particles.read_volumes(rows).numpy().tobytes())
-        weights = particles.read_weights(rows)
-        if weights is not None:
-            data.update(weights.contiguous().numpy().tobytes())
-    model = config.model
-    mask = None if config.mask is None else hashlib.blake2b(config.mask.cpu().numpy().tobytes(), digest_size=16)
-    poses = hashlib.blake2b(digest_size=16)
-    for part in (particles.poses.rotations, particles.poses.shifts):
-        poses.update(part.double().cpu().numpy().tobytes())
+
+    def images() -> Iterator[torch.Tensor]:
+        for rows in particles.batches(default_batch_size(particles.box, torch.device("cpu"))):
+            yield particles.read_volumes(rows)
+            weights = particles.read_weights(rows)
+            if weights is not None:
+                yield weights
+
+    model, poses = config.model, particles.poses
+    network = load_model(model) if isinstance(model, str | Path) else model
     return {
         "method": config.method,
         "refine": config.refines,
         "max_shift": config.max_shift,
         "low_pass_angstrom": config.low_pass_angstrom,
         "high_pass_angstrom": config.high_pass_angstrom,
-        "mask": None if mask is None else mask.hexdigest(),
-        "model": None if model is None else str(model) if isinstance(model, str | Path) else "in memory",
+        "mask": None if config.mask is None else _digest([config.mask]),
+        "model": None if network is None else _digest(network.state_dict().values()),
         "particles": len(particles),
         "voxel_size_angstrom": particles.voxel_size_angstrom,
-        "volumes and weights": data.hexdigest(),
-        "poses": poses.hexdigest() if config.method == POSES else None,
+        "volumes and weights": _digest(images()),
+        "poses": _digest([poses.rotations.double(), poses.shifts.double()]) if config.method == POSES else None,
         "pairs a block": block,
     }
+
+
+def _digest(tensors: Iterable[torch.Tensor]) -> str:
+    """Return a short name that other values of the tensors would not have."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _class_poses(particles: Particles, classes: torch.Tensor, centres: tuple[int, ...], config: ClusterConfig) -> Poses:
