@@ -64,6 +64,7 @@ def test_a_run_that_stopped_goes_on_and_ends_the_same(tmp_path: Path) -> None:
 def test_a_new_run_clears_its_blocks_and_no_other_file(tmp_path: Path) -> None:
     all_scores(Counted(), BlockStore.start(tmp_path, {"method": "ht"}))
     (tmp_path / "mine.txt").write_text("kept")
+    (tmp_path / ".rows_0000000_0000002.abcd.tmp.npy").write_text("a run was killed here")
     fresh = Counted()
     store = BlockStore.start(tmp_path, {"method": "fa"})
     all_scores(fresh, store)

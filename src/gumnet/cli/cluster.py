@@ -157,7 +157,9 @@ def cluster(
 
 def _check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
     """Raise `InputError` where a run was stopped and the call does not say what to do with it."""
-    if (out / UNFINISHED).is_dir() and not overwrite and not resume:
+    from gumnet.clustering.blocks import RUN
+
+    if (out / UNFINISHED / RUN).is_file() and not overwrite and not resume:
         raise InputError(
             "holds the distances of a run that was stopped",
             cure="give --resume to go on, or --overwrite to start anew",

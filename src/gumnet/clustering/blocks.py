@@ -98,7 +98,9 @@ class BlockStore:
 
     def remove(self) -> None:
         """Remove the blocks, and the folder unless it holds something else."""
-        for path in (*self.done(), self.folder / RUN):
+        # A run that was killed while it wrote leaves a file under its temporary name.
+        halves = [*self.folder.glob(".rows_*.tmp.npy"), *self.folder.glob(".run.*.tmp.json")]
+        for path in (*self.done(), *halves, self.folder / RUN):
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
