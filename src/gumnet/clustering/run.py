@@ -81,8 +81,8 @@ def cluster(
 
     Every pair is aligned once, or taken at the particles' own poses, and its distance is 1 - score, the constrained
     correlation on the region of Fourier space that both observed (`gumnet.alignment.score`). Noise lowers all scores
-    alike, to 0.2 or less within one structure at a signal-to-noise of 0.1, so it is their differences that count; shells
-    count as their signal-to-noise asks.
+    alike, to 0.2 or less within one structure at a signal-to-noise of 0.1, so it is their differences that count;
+    shells count as their signal-to-noise asks.
 
     Parameters
     ----------
