@@ -20,8 +20,8 @@ from gumnet.geometry.warp import voxel_coordinates
 from gumnet.types import Volume
 
 LOW_PASS_SHELLS = (8, 7, 6, 5, 4, 3)
-"""Last whole shell of the low pass: the first at which the density stands clear of the noise. Shell 8 has a period of an
-eighth of the box, about a quarter of the particle."""
+"""Last whole shell of the low pass: the first of these at which the density stands clear of the noise. Shell 8 has a
+period of an eighth of the box, about a quarter of the particle."""
 LEAST_PERIOD = 4.0
 """Shortest period of the low pass, in voxels, for small boxes."""
 NOISE_DEVIATIONS = 4.0
@@ -78,7 +78,10 @@ class AutoMask:
         """Return what was chosen, in a sentence or two."""
         share = 100 * float(self.mask.mean())
         if self.is_sphere:
-            return f"Automatic mask: the density does not stand clear of the noise, so a soft sphere is used, {share:.0f} % of the box."
+            return (
+                "Automatic mask: the density does not stand clear of the noise, so a soft sphere is used, "
+                f"{share:.0f} % of the box."
+            )
         pieces = "one piece" if self.pieces == 1 else f"{self.pieces} pieces"
         faces = " It reaches the faces of the box: the box is tight." if self.reaches_faces else ""
         return (

@@ -3,8 +3,8 @@
 Source: Tan et al., Nat. Methods 14 (2017) 793, with cones of 20 degrees. Here they are 25 wide, since the boxes of
 subtomograms hold few coefficients.
 
-Which of many noisy curves falls first is mostly chance. So the best and the worst direction are those of the highest and
-the lowest mean over the shells, and they only count where these differ by more than in maps that are alike in all
+Which of many noisy curves falls first is mostly chance. So the best and the worst direction are those of the highest
+and the lowest mean over the shells, and they only count where these differ by more than in maps that are alike in all
 directions and have the same correlation, shell by shell, in the same mask.
 """
 
@@ -26,6 +26,7 @@ from gumnet.geometry.fourier import (
     to_fourier,
     to_real,
 )
+from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
 from gumnet.types import Vectors, Volume, Volumes
 
 HALF_ANGLE_DEGREES = 25.0
@@ -54,7 +55,8 @@ class ConicalFsc:
     curves
         Correlation in each cone, (m, N // 2 + 1), float64.
     resolutions_angstrom
-        Where each curve falls below ``threshold``, (m,); infinity where it starts below.
+        Where each curve falls below ``threshold``, (m,); infinity where it starts below, and
+        everywhere if the whole correlation is no more than noise gives.
     axes
         Best and worst direction, (2, 3), by the mean of the curve over the shells, shell s weighted by s.
     best_angstrom, worst_angstrom
@@ -191,7 +193,13 @@ def conical_fsc(
     weight = torch.ones((), dtype=torch.float64) if mask is None else mask.double().cpu()
     first, second = half_maps.double().cpu() * weight
 
+    claimed = claimed_resolution_angstrom(
+        whole, voxel_size_angstrom, box, threshold, fraction=independent_fraction(mask)
+    )
+
     def resolutions(curves: Tensor) -> list[float]:
+        if math.isinf(claimed):
+            return [math.inf] * len(curves)
         return [resolution_angstrom(curve, voxel_size_angstrom, box, threshold) for curve in curves]
 
     reach = voxel_size_angstrom * box / resolution_angstrom(whole, voxel_size_angstrom, box, threshold)

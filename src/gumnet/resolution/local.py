@@ -1,14 +1,14 @@
 """Local resolution: where in the half maps which frequencies agree.
 
-At each voxel the half maps are compared band by band, in a Gaussian window: ``G * (a b) / sqrt((G * a^2) (G * b^2))`` of
-the band-passed half maps a and b, where * is a convolution. That is the local Fourier shell correlation of Cardone et
-al., J. Struct. Biol. 184 (2013) 226, with the sums over the shell of a window's transform written as sums over the
+At each voxel the half maps are compared band by band, in a Gaussian window: ``G * (a b) / sqrt((G * a^2) (G * b^2))``
+of the band-passed half maps a and b, where * is a convolution. That is the local Fourier shell correlation of Cardone
+et al., J. Struct. Biol. 184 (2013) 226, with the sums over the shell of a window's transform written as sums over the
 window (Parseval), so that all voxels come from one convolution a band.
 
-Limits: what it says is the mean over the window, so it cannot follow a change within its width; a band is as wide as the
-window allows, and an edge of the resolution is found to about half of that. The correlation of noise within a window
-scatters by up to 0.2, so the threshold is 0.5, as Cardone et al. use, and not 0.143: the local values come out coarser
-than the global one. Voxels of noise get the coarsest value. The box counts as periodic.
+Limits: what it says is the mean over the window, so it cannot follow a change within its width; a band is as wide as
+the window allows, and an edge of the resolution is found to about half of that. The correlation of noise within a
+window scatters, so the threshold is 0.5, as Cardone et al. use, and not 0.143: the local values come out coarser than
+the global one. Voxels of noise get the coarsest value. The box counts as periodic.
 """
 
 from __future__ import annotations

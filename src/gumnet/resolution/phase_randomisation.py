@@ -1,8 +1,8 @@
 """What a mask adds to the correlation of half maps, measured by random phases and taken off.
 
 Source: Chen et al., Ultramicroscopy 135 (2013) 24, with the rules of RELION's postprocessing: phases are random beyond
-the shell where the correlation without mask first falls below 0.8, and the correction starts two shells later, since the
-mask mixes the last true shell into the first random ones.
+the shell where the correlation without mask first falls below 0.8, and the correction starts two shells later, since
+the mask mixes the last true shell into the first random ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sharpening: raising the high frequencies of a map that envelopes have damped. Never done unless asked for.
 
 The amplitudes are multiplied by ``exp(-B / (4 d^2))``, B negative to sharpen, and by ``sqrt(2 FSC / (1 + FSC))``, the
-expected correlation of the map with a perfect one (Rosenthal and Henderson, J. Mol. Biol. 333 (2003) 721), so that noise
-is not raised with the signal. B is given, or that of the map's own fall-off in a Guinier plot.
+expected correlation of the map with a perfect one (Rosenthal and Henderson, J. Mol. Biol. 333 (2003) 721), so that
+noise is not raised with the signal. B is given, or that of the map's own fall-off in a Guinier plot.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def guinier_fit(
         raise InputError(
             f"from {from_angstrom:g} Angstrom to the resolution of {resolution_angstrom:.3g} there are "
             f"{max(0, last - first + 1)} shells, too few to fit a fall-off",
-            cure="give a B-factor",
+            cure="give a B-factor, or begin the fit at a coarser resolution",
         )
     amplitude = (shell_sums(to_fourier(volume.double()).abs() ** 2, box).cpu() / shell_counts(box)).sqrt()
     if curve is not None:
