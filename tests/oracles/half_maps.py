@@ -1,0 +1,19 @@
+"""Half maps of a known structure, and of noise alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gumnet.simulation.phantom import phantom
+
+
+def noise(n: int, box: int, generator: torch.Generator) -> Tensor:
+    """Return n volumes of independent white noise of deviation 1, float64."""
+    return torch.randn(n, box, box, box, generator=generator, dtype=torch.float64)
+
+
+def noisy_phantom(box: int, deviation: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a phantom (N, N, N) of height 1, and it twice (2, N, N, N) with white noise."""
+    structure = phantom(3, box).double()
+    return structure, structure + deviation * noise(2, box, generator)
