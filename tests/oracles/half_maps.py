@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,12 @@ def noise(n: int, box: int, generator: torch.Generator) -> Tensor:
     return torch.randn(n, box, box, box, generator=generator, dtype=torch.float64)
 
 
+@cache
+def _structure(box: int) -> Tensor:
+    return phantom(3, box).double()
+
+
 def noisy_phantom(box: int, deviation: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return a phantom (N, N, N) of height 1, and it twice (2, N, N, N) with white noise."""
-    structure = phantom(3, box).double()
+    structure = _structure(box).clone()
     return structure, structure + deviation * noise(2, box, generator)
