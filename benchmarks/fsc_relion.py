@@ -6,7 +6,9 @@
 Needs relion_postprocess (RELION 3.1) on the PATH. Prints a table and writes results/fsc_relion-DATE.json.
 
 Both make phases random by a generator of their own, so that their corrected curves differ by chance, too. Compared is
-the mean over draws on both sides, with the standard error of the difference. RELION names the last shell above 0.143
+the mean over draws on both sides, with the standard error of the difference. Neither the curve without mask nor that
+within it has any chance in it; they differ since RELION sums the half transform alone, which counts some Friedel pairs
+twice. Summed so here, too (column "as RELION"), they are the same to the digits that it writes. RELION names the last shell above 0.143
 where this package goes between shells, so within one shell it is the same resolution.
 """
 
@@ -19,9 +21,11 @@ from typing import Any
 import torch
 from common import keep
 from peers import relion_fsc
+from torch import Tensor
 
 from gumnet.averaging.mask import soft_sphere
 from gumnet.devices import seeded
+from gumnet.geometry.fourier import shell_indices, to_fourier
 from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.phase_randomisation import phase_randomisation
 from gumnet.simulation.phantom import phantom
@@ -40,6 +44,8 @@ class Comparison:
     ----------
     differences
         Largest difference of the means over draws, by curve.
+    summed_as_relion
+        Largest difference without and within the mask where the half transform alone is summed here, too.
     shell
         Where that of the corrected curve is.
     standard_error, largest_z
@@ -51,6 +57,7 @@ class Comparison:
     """
 
     differences: dict[str, float]
+    summed_as_relion: float
     shell: int
     standard_error: float
     largest_z: float
@@ -89,12 +96,29 @@ def compare(halves: Volumes, mask: Volume, draws: int) -> Comparison:
     relion = [extent / each for each in theirs.resolutions_angstrom]
     return Comparison(
         {name: float(gap.max()) for name, gap in gaps.items()},
+        max(
+            float((_half_transform_fsc(halves * weight) - theirs.curves[name][0]).abs().max())
+            for name, weight in (("unmasked", torch.ones(())), ("masked", mask))
+        ),
         shell,
         float(error[shell]),
         float((gaps["corrected"] / error)[moved].max()) if bool(moved.any()) else 0.0,
         float(theirs.curves["corrected"].std(dim=0).max()),
         (sum(reached) / draws, sum(relion) / draws),
     )
+
+
+def _half_transform_fsc(maps: Volumes) -> Tensor:
+    """Return the correlation of two maps with every coefficient of the half transform counted once."""
+    box = maps.shape[-1]
+    first, second = to_fourier(maps.double())
+    shells = shell_indices(box).flatten()
+
+    def sums(values: Tensor) -> Tensor:
+        total = torch.zeros(int(shells.max()) + 1, dtype=torch.float64)
+        return total.index_add_(0, shells, values.flatten())[: box // 2 + 1]
+
+    return sums((first * second.conj()).real) / (sums(first.abs() ** 2) * sums(second.abs() ** 2)).sqrt()
 
 
 def parsed() -> argparse.Namespace:
@@ -117,7 +141,7 @@ def main() -> None:
         raise SystemExit(reason)
     torch.set_num_threads(1)
     cells: list[dict[str, Any]] = []
-    print(" box  noise  mask    unmasked  masked  corrected (error, one draw)   shells: here  RELION")
+    print(" box  noise  mask    unmasked  masked  as RELION  corrected (error, one draw)   shells: here  RELION")
     for box in options.boxes:
         for deviation in options.noise:
             halves = half_maps(box, deviation, options.seed)
@@ -126,7 +150,7 @@ def main() -> None:
                 cells.append({"box": box, "noise": deviation, "mask": kind, **asdict(found)})
                 gaps = found.differences
                 print(
-                    f"{box:4} {deviation:6.2f}  {kind:7} {gaps['unmasked']:8.4f} {gaps['masked']:7.4f} "
+                    f"{box:4} {deviation:6.2f}  {kind:7} {gaps['unmasked']:8.4f} {gaps['masked']:7.4f} {found.summed_as_relion:10.6f} "
                     f"{gaps['corrected']:10.4f} ({found.standard_error:.4f}, {found.one_draw_deviation:.4f}) "
                     f"{found.shells[0]:18.2f} {found.shells[1]:7.2f}",
                     flush=True,

@@ -143,7 +143,7 @@ def cone_fsc(
     narrow = math.cos(math.radians(half_angle_degrees))
     directions = directions.to(units)
     sums = []
-    for rows in order[: sum(counts)].split(counts):
+    for rows in torch.split(order[: sum(counts)], counts):
         # A cone of half angle a, with its mirror image, holds 1 - cos(a) of the sphere.
         limit = min(narrow, 1 - LEAST_COEFFICIENTS / float(weights[rows].sum())) - 1e-9
         within = (directions @ units[rows].T).abs() >= limit
