@@ -8,8 +8,8 @@ Needs relion_postprocess (RELION 3.1) on the PATH. Prints a table and writes res
 Both make phases random by a generator of their own, so that their corrected curves differ by chance, too. Compared is
 the mean over draws on both sides, with the standard error of the difference. Neither the curve without mask nor that
 within it has any chance in it; they differ since RELION sums the half transform alone, which counts some Friedel pairs
-twice. Summed so here, too (column "as RELION"), they are the same to the digits that it writes. RELION names the last shell above 0.143
-where this package goes between shells, so within one shell it is the same resolution.
+twice. Summed so here, too (column "as RELION"), they are the same to the digits that it writes. RELION names the last
+shell above 0.143 where this package goes between shells, so within one shell it is the same resolution.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from gumnet.types import Volume, Volumes
 VOXEL_SIZE_ANGSTROM = 4.0
 MASKS = ("sphere", "auto")
 NAMES = ("unmasked", "masked", "corrected")
+
+
+HEAD = " box  noise  mask    unmasked  masked  as RELION  corrected (error, one draw)   shells: here  RELION"
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--boxes", nargs="+", type=int, default=[64, 96])
     parser.add_argument(
-        "--noise", nargs="+", type=float, default=[0.3, 1.0], help="deviation; the phantom's height is 1"
+        "--noise", nargs="+", type=float, default=[0.3, 1.0], help="its deviation; the phantom is 1 high"
     )
     parser.add_argument("--draws", type=int, default=60, help="of random phases, on either side")
     parser.add_argument("--seed", type=int, default=0)
@@ -141,7 +144,7 @@ def main() -> None:
         raise SystemExit(reason)
     torch.set_num_threads(1)
     cells: list[dict[str, Any]] = []
-    print(" box  noise  mask    unmasked  masked  as RELION  corrected (error, one draw)   shells: here  RELION")
+    print(HEAD)
     for box in options.boxes:
         for deviation in options.noise:
             halves = half_maps(box, deviation, options.seed)
@@ -150,7 +153,8 @@ def main() -> None:
                 cells.append({"box": box, "noise": deviation, "mask": kind, **asdict(found)})
                 gaps = found.differences
                 print(
-                    f"{box:4} {deviation:6.2f}  {kind:7} {gaps['unmasked']:8.4f} {gaps['masked']:7.4f} {found.summed_as_relion:10.6f} "
+                    f"{box:4} {deviation:6.2f}  {kind:7} {gaps['unmasked']:8.4f} {gaps['masked']:7.4f} "
+                    f"{found.summed_as_relion:10.6f} "
                     f"{gaps['corrected']:10.4f} ({found.standard_error:.4f}, {found.one_draw_deviation:.4f}) "
                     f"{found.shells[0]:18.2f} {found.shells[1]:7.2f}",
                     flush=True,
