@@ -116,7 +116,7 @@ def preferred(largest_tilt: float, generator: torch.Generator) -> torch.Tensor:
     poses = Poses.of(rotations, torch.zeros(n, 3, dtype=torch.float64))
     inverse = poses.inverse()
     wedge = missing_wedge(box, 60.0).double()
-    volumes = warp(structure.expand(n, -1, -1, -1), inverse.rotations, inverse.shifts) + noise(n, box, generator)
+    volumes = warp(structure.expand(n, -1, -1, -1), inverse.rotations, inverse.shifts) + 0.5 * noise(n, box, generator)
     volumes = to_real(to_fourier(volumes) * wedge, box)
     particles = Particles.from_tensors(volumes, voxel_size_angstrom=VOXEL, weights=wedge).with_poses(poses)
     halves = [accumulate(particles.select(list(range(start, n, 2)))).result() for start in (0, 1)]

@@ -4,8 +4,8 @@ Source: Tan et al., Nat. Methods 14 (2017) 793, with cones of 20 degrees. Here t
 subtomograms hold few coefficients.
 
 Which of many noisy curves falls first is mostly chance. So the best and the worst direction are those of the highest
-and the lowest mean over the shells, and they only count where these differ by more than in maps that are alike in all
-directions and have the same correlation, shell by shell, in the same mask.
+and the lowest mean over the shells, and they only count where these means scatter by more than in maps that are alike
+in all directions and have the same correlation, shell by shell, in the same mask.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from gumnet.geometry.fourier import (
     to_fourier,
     to_real,
 )
+from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
 from gumnet.types import Vectors, Volume, Volumes
 
@@ -35,12 +36,13 @@ LEAST_COEFFICIENTS = 20
 """Cones are wider in the first shells, so that they hold about as many there (of the full transform)."""
 LEAST_RATIO = 1.1
 """Smallest ratio of worst to best resolution that is worth a word."""
-CHANCE_DRAWS = 16
-CHANCE_DEVIATIONS = 4.0
+CHANCE_DRAWS = 24
+CHANCE_DEVIATIONS = 3.5
 _COMPARED = 60
+_NEIGHBOURS_DEGREES = 25.0
 _ROUNDING = 1e-10
 """Power in a cone, in powers of its shell, that is nothing; maps of float32 hold 1e-14."""
-_BEYOND = 1.5
+_BEYOND = 1.2
 """Shells of these means, in shells to which the whole correlation reaches."""
 
 
@@ -58,11 +60,11 @@ class ConicalFsc:
         Where each curve falls below ``threshold``, (m,); infinity where it starts below, and
         everywhere if the whole correlation is no more than noise gives.
     axes
-        Best and worst direction, (2, 3), by the mean of the curve over the shells, shell s weighted by s.
+        Best and worst direction, (2, 3), by the mean of the curves over the shells.
     best_angstrom, worst_angstrom
         Resolution in the cones about ``axes``.
     spread, chance_spread
-        How far these means are apart, and what maps that are alike in all directions seldom
+        Standard deviation of these means over the directions, and what maps that are alike in all directions seldom
         exceed.
     half_angle_degrees, threshold
         As asked for.
@@ -206,10 +208,15 @@ def conical_fsc(
     shells = min(max(math.ceil(_BEYOND * reach), 4), box // 2)
     compared = half_sphere(_COMPARED)
     heights = _heights(first, second, compared, half_angle_degrees, shells)
-    axes = compared[[int(heights.argmax()), int(heights.argmin())]]
-    alike = (_alike_in_all_directions(whole, box, generator) * weight for _ in range(CHANCE_DRAWS))
+    # With their neighbours, so that the direction is that of a region and not of one cone.
+    near = ((compared @ compared.T).abs() >= math.cos(math.radians(_NEIGHBOURS_DEGREES))).double()
+    smooth = near @ heights / near.sum(dim=1)
+    axes = compared[[int(smooth.argmax()), int(smooth.argmin())]]
+    # A mask confines the maps that are made as it does those at hand.
+    extent = automatic_mask((first + second) / 2).mask.double() if mask is None else torch.ones_like(first)
+    alike = (_alike_in_all_directions(whole, extent, generator) * weight for _ in range(CHANCE_DRAWS))
     chance = torch.stack([_heights(a, b, compared, half_angle_degrees, shells) for a, b in alike])
-    limit = chance.amax(dim=1) - chance.amin(dim=1)
+    limit = chance.std(dim=1)
     spiral = half_sphere(directions)
     curves = cone_fsc(first, second, spiral, half_angle_degrees)
     best, worst = resolutions(cone_fsc(first, second, axes, half_angle_degrees))
@@ -220,7 +227,7 @@ def conical_fsc(
         axes,
         best,
         worst,
-        float(heights.max() - heights.min()),
+        float(heights.std()),
         float(limit.mean() + CHANCE_DEVIATIONS * limit.std()),
         half_angle_degrees,
         threshold,
@@ -228,16 +235,25 @@ def conical_fsc(
 
 
 def _heights(first: Volume, second: Volume, axes: Vectors, half_angle_degrees: float, shells: int) -> Tensor:
-    """Return the mean correlation in the cone about each axis (m, 3), shell s weighted by s, (m,)."""
-    weights = torch.arange(shells + 1, dtype=torch.float64)
+    """Return the mean correlation in the cone about each axis (m, 3), (m,).
+
+    Shell s is weighted by the root of s, between equal weights and those of its noise, s^2.
+    """
+    weights = torch.arange(shells + 1, dtype=torch.float64).sqrt()
     return cone_fsc(first, second, axes, half_angle_degrees, shells=shells) @ weights / weights.sum()
 
 
-def _alike_in_all_directions(curve: Tensor, box: int, generator: torch.Generator) -> Tensor:
-    """Return half maps (2, N, N, N) of Gaussian signal and noise with a given correlation, of one power everywhere."""
+def _alike_in_all_directions(curve: Tensor, extent: Volume, generator: torch.Generator) -> Tensor:
+    """Return half maps (2, N, N, N) of Gaussian signal and noise with a given correlation, of one power everywhere.
+
+    The signal is confined to ``extent`` (N, N, N), where the structure is: that ties its coefficients to their
+    neighbours, so that directions scatter more than they would if each coefficient were a draw of its own.
+    """
+    box = extent.shape[-1]
     signal = spread_shells(curve.clamp(0, 1), box)
-    white = to_fourier(torch.randn(3, box, box, box, generator=generator, dtype=torch.float64))
-    return to_real(white[0] * signal.sqrt() + white[1:] * (1 - signal).sqrt(), box)
+    white = torch.randn(3, box, box, box, generator=generator, dtype=torch.float64)
+    confined = to_fourier(white[0] * extent / extent.square().mean().sqrt())
+    return to_real(confined * signal.sqrt() + to_fourier(white[1:]) * (1 - signal).sqrt(), box)
 
 
 def direction_words(direction: Vectors) -> str:
