@@ -19,8 +19,10 @@ from torch import Tensor
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, fsc, resolution_angstrom
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import (
+    fast_size,
     frequencies,
     friedel_multiplicity,
+    resize,
     shell_indices,
     spread_shells,
     to_fourier,
@@ -212,9 +214,12 @@ def conical_fsc(
     near = ((compared @ compared.T).abs() >= math.cos(math.radians(_NEIGHBOURS_DEGREES))).double()
     smooth = near @ heights / near.sum(dim=1)
     axes = compared[[int(smooth.argmax()), int(smooth.argmin())]]
-    # A mask confines the maps that are made as it does those at hand.
+    # A mask confines the maps that are made as it does those at hand. They need no more shells than are looked at.
     extent = automatic_mask((first + second) / 2).mask.double() if mask is None else torch.ones_like(first)
-    alike = (_alike_in_all_directions(whole, extent, generator) * weight for _ in range(CHANCE_DRAWS))
+    small = min(box, fast_size(2 * shells + 2))
+    extent, weight = resize(extent, small), resize(weight.expand(box, box, box), small)
+    curve = whole[: small // 2 + 1]
+    alike = (_alike_in_all_directions(curve, extent, generator) * weight for _ in range(CHANCE_DRAWS))
     chance = torch.stack([_heights(a, b, compared, half_angle_degrees, shells) for a, b in alike])
     limit = chance.std(dim=1)
     spiral = half_sphere(directions)
