@@ -5,7 +5,8 @@ subtomograms hold few coefficients.
 
 Which of many noisy curves falls first is mostly chance. So the best and the worst direction are those of the highest
 and the lowest mean over the shells, and they only count where these means scatter by more than in maps that are alike
-in all directions and have the same correlation, shell by shell, in the same mask.
+in all directions and have the same correlation, shell by shell, in the same mask or, without one, with their signal
+where the structure is.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ LEAST_RATIO = 1.1
 CHANCE_DRAWS = 24
 CHANCE_DEVIATIONS = 3.5
 _COMPARED = 60
+"""Directions of these means."""
 _NEIGHBOURS_DEGREES = 25.0
+"""Means within this angle are averaged to find the best and the worst."""
 _ROUNDING = 1e-10
 """Power in a cone, in powers of its shell, that is nothing; maps of float32 hold 1e-14."""
 _BEYOND = 1.2
@@ -59,8 +62,8 @@ class ConicalFsc:
     curves
         Correlation in each cone, (m, N // 2 + 1), float64.
     resolutions_angstrom
-        Where each curve falls below ``threshold``, (m,); infinity where it starts below, and
-        everywhere if the whole correlation is no more than noise gives.
+        Where each curve falls below ``threshold``, (m,); infinity where it starts below, and everywhere if
+        the whole correlation is no more than noise gives.
     axes
         Best and worst direction, (2, 3), by the mean of the curves over the shells.
     best_angstrom, worst_angstrom
@@ -196,9 +199,13 @@ def conical_fsc(
     box = half_maps.shape[-1]
     weight = torch.ones((), dtype=torch.float64) if mask is None else mask.double().cpu()
     first, second = half_maps.double().cpu() * weight
-
     claimed = claimed_resolution_angstrom(
-        whole, voxel_size_angstrom, box, threshold, fraction=independent_fraction(mask)
+        whole,
+        voxel_size_angstrom,
+        box,
+        threshold,
+        fraction=independent_fraction(mask),
+        unmasked=None if mask is None else fsc(half_maps[0], half_maps[1]).cpu(),
     )
 
     def resolutions(curves: Tensor) -> list[float]:
