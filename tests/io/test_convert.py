@@ -141,8 +141,10 @@ def test_angles_are_those_of_scipy(tmp_path: Path) -> None:
     row[3:9] = 0.5, -1.5, 2.0, a, b, c
     row[23:26] = 101, 202, 303
     np.savetxt(dynamo, row[None], fmt="%g")
-    fields = ("motl_idx tomo_num object subtomo_num halfset orig_x orig_y orig_z score x_shift y_shift z_shift "
-              "phi psi the class").split()  # fmt: skip
+    fields = [
+        "motl_idx", "tomo_num", "object", "subtomo_num", "halfset", "orig_x", "orig_y", "orig_z", "score", "x_shift",
+        "y_shift", "z_shift", "phi", "psi", "the", "class",
+    ]  # fmt: skip
     stopgap = tmp_path / "a.star"
     values = [1, 3, 0, 7, "A", 100, 201, 302, 0.1, 0.5, -1.5, 2.0, a, c, b, 2]
     write_star(stopgap, {"stopgap_motivelist": pd.DataFrame([values], columns=fields)})

@@ -179,10 +179,8 @@ def target_of(table: PoseTable, out: Path) -> Target:
         return "stopgap"
     if table.program == "M":
         return "m"
-    columns = set(table.extra)
-    if table.stacks_2d or table.centred:
-        return "relion5"
-    return "relion4" if {"rlnTomoParticleName", "rlnTomoSubtomogramRot"} <= columns else "relion3"
+    of_relion: dict[str, Target] = {"4": "relion4", "5": "relion5"}
+    return of_relion.get(table.version, "relion3")
 
 
 def _write(out: Path, table: PoseTable, target: Target, overwrite: bool) -> Written:

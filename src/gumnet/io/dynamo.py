@@ -19,6 +19,7 @@ from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
 from gumnet.io.atomic import write_whole
 from gumnet.io.check import existing_file
 from gumnet.io.pose_table import PoseTable
+from gumnet.io.relion_table import whole
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
 from gumnet.io.written import Written
 
@@ -67,13 +68,8 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
     def columns(numbers: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(np.stack([column(n) for n in numbers], axis=1))
 
-    def whole(number: int, name: str) -> Tensor:
-        rounded = np.round(column(number))
-        wrong = np.flatnonzero(rounded != column(number))
-        if len(wrong):
-            value = column(number)[wrong[0]]
-            raise InputError(f"column {number} ({name}) is {value:g} in row {wrong[0] + 1}", cure=_MEND, path=path)
-        return torch.from_numpy(rounded.astype(np.int64))
+    def labels(number: int, name: str) -> Tensor:
+        return whole(columns((number,))[:, 0], f"column {number} ({name})", path)
 
     scores, tilts, size = columns((_SCORE,))[:, 0], columns(_TILTS), column(_VOXEL)
     if voxel_size_angstrom is None and size.min() > 0 and size.max() - size.min() <= 1e-3 * size.max():
@@ -85,11 +81,11 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
         rotations=matrix_from_euler("zxz", columns(_ANGLES)).mT,
         coordinates=columns(_POSITION) - 1,
         shifts=columns(_SHIFT),
-        tomograms=names_of(whole(_TOMOGRAM, "tomo").tolist(), path),
-        numbers=whole(_TAG, "tag"),
+        tomograms=names_of(labels(_TOMOGRAM, "tomo").tolist(), path),
+        numbers=labels(_TAG, "tag"),
         half_sets=torch.zeros(len(values), dtype=torch.int64),
-        classes=whole(_CLASS, "class"),
-        objects=whole(_REGION, "reg"),
+        classes=labels(_CLASS, "class"),
+        objects=labels(_REGION, "reg"),
         scores=scores if bool(scores.any()) else torch.full_like(scores, torch.nan),
         tilt_ranges=tilts if bool(tilts.any()) else None,
         voxel_size_angstrom=voxel_size_angstrom,
@@ -157,7 +153,7 @@ def write_dynamo(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wr
     check_names(path, names, overwrite=overwrite)
     with write_whole(path, overwrite=overwrite) as temporary:
         np.savetxt(temporary, rows, fmt="%.9g")
-    left_out = {name: "no such column" for name in table.extra if name not in _COLUMN}
+    left_out = {str(name): "no such column" for name in table.extra if name not in _COLUMN}
     if bool(table.half_sets.any()):
         left_out["half sets"] = "Dynamo has no column for them"
     return Written.of(table, [path, *write_names(path, names)], left_out)

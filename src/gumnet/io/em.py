@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def read_em_header(path: Path) -> MrcHeader:
         raw = file.read(_HEADER)
     if len(raw) < _HEADER:
         raise InputError(f"not an EM file: {len(raw)} bytes are less than its header has", cure=cure, path=path)
-    order = ">" if raw[0] in _BIG_ENDIAN else "<"
+    order: Literal["<", ">"] = ">" if raw[0] in _BIG_ENDIAN else "<"
     columns, rows, sections = (int(n) for n in np.frombuffer(raw, f"{order}i4", count=3, offset=4))
     if min(columns, rows, sections) < 1 or raw[0] not in (*_BIG_ENDIAN, _PC):
         raise InputError("not an EM file: its header makes no sense", cure=cure, path=path)

@@ -18,6 +18,7 @@ from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
 from gumnet.io.check import existing_file
 from gumnet.io.em import read_em_values, write_em_values
 from gumnet.io.pose_table import PoseTable
+from gumnet.io.relion_table import whole
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
 from gumnet.io.written import Written
 
@@ -53,13 +54,8 @@ def read_em_motive_list(path: str | Path, *, voxel_size_angstrom: float | None =
     def columns(*numbers: int) -> torch.Tensor:
         return torch.from_numpy(np.stack([rows[:, n - 1] for n in numbers], axis=1))
 
-    def whole(number: int) -> torch.Tensor:
-        column = columns(number)[:, 0]
-        wrong = torch.nonzero(column != column.round())
-        if len(wrong):
-            i = int(wrong[0, 0])
-            raise InputError(f"row {number} of particle {i + 1} is {column[i]:g}", cure="mend it", path=path)
-        return column.to(torch.int64)
+    def labels(number: int) -> torch.Tensor:
+        return whole(columns(number)[:, 0], f"number {number} of the particle", path)
 
     others = {name: rows[:, n - 1] for name, n in _OTHERS.items() if rows[:, n - 1].any()}
     return PoseTable(
@@ -68,11 +64,11 @@ def read_em_motive_list(path: str | Path, *, voxel_size_angstrom: float | None =
         rotations=matrix_from_euler("zxz", columns(_PHI, _THETA, _PSI)),
         coordinates=columns(*_POSITION),
         shifts=columns(*_SHIFT),
-        tomograms=names_of(whole(_TOMOGRAM).tolist(), path),
-        numbers=whole(_NUMBER),
+        tomograms=names_of(labels(_TOMOGRAM).tolist(), path),
+        numbers=labels(_NUMBER),
         half_sets=torch.zeros(len(rows), dtype=torch.int64),
-        classes=whole(_CLASS),
-        objects=whole(_OBJECT),
+        classes=labels(_CLASS),
+        objects=labels(_OBJECT),
         scores=columns(_SCORE)[:, 0],
         voxel_size_angstrom=voxel_size_angstrom,
         extra=pd.DataFrame(others, index=range(len(rows))),
@@ -101,7 +97,7 @@ def write_em_motive_list(path: Path, table: PoseTable, *, overwrite: bool = Fals
     values = np.zeros((1, len(table), ROWS))
     for number, column in columns.items():
         values[0, :, number - 1] = column
-    left_out = {name: "no such row" for name in table.extra if name not in _OTHERS}
+    left_out = {str(name): "no such row" for name in table.extra if name not in _OTHERS}
     if bool(table.half_sets.any()):
         left_out["half sets"] = "a motive list has no row for them"
     if table.tilt_ranges is not None:

@@ -1,4 +1,4 @@
-"""EMAN2's subtomogram tables: ``.lst`` lists, ``particle_parms_01.json``, and stacks ``.hdf`` with poses in their headers.
+"""EMAN2's subtomogram tables: ``.lst`` lists, ``particle_parms_01.json``, stacks ``.hdf`` with poses in their headers.
 
 ``xform.align3d`` maps a particle to the reference, ``x_reference = M x_particle + tau``; so R is the transpose of M and
 the particle is at -R tau from the centre of its box. EMAN2's scores are lower for better particles; here their sign is
@@ -22,7 +22,7 @@ from gumnet.io.pose_table import IMAGE, PoseTable
 from gumnet.io.written import Written
 
 ALIGN = "xform.align3d"
-_SCORE, _OURS = "score", "gumnet"
+_SCORE, _OURS, _THEIRS = "score", "gumnet", "eman2_"
 _CURE = "give a list or a JSON file of e2spt"
 _HEAD = (
     "#LSX\n# This file is in fast LST format. All lines after the next line have exactly the number of characters "
@@ -96,9 +96,9 @@ def _extra(rows: list[Row], columns: Any) -> Any:
     for key in keys:
         values = [known.get(key) for _, _, known in rows]
         if all(isinstance(value, int | float | str) for value in values):
-            columns[f"eman2_{key}"] = values
+            columns[f"{_THEIRS}{key}"] = values
         else:
-            columns[f"eman2_{key}"] = [json.dumps(value).replace(" ", "") for value in values]
+            columns[f"{_THEIRS}{key}"] = [json.dumps(value).replace(" ", "") for value in values]
     columns[IMAGE] = [f"{index + 1:06d}@{file}" for file, index, _ in rows]
     return columns
 
@@ -162,38 +162,22 @@ def write_eman2(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wri
     rotations = table.rotations.mT
     tau = -(rotations @ table.shifts[..., None])
     matrices = torch.cat([rotations, tau], dim=-1).reshape(-1, 12).tolist()
+    columns = {str(name): table.extra[name].tolist() for name in table.extra if name != IMAGE}
     names = [str(n) for n in table.extra[IMAGE]] if IMAGE in table.extra else [""] * len(table)
-    columns = table.extra.drop(columns=[c for c in table.extra if c == IMAGE or c.startswith("eman2_")])
-    others = columns.to_dict("records")
-    eman = table.extra[[c for c in table.extra if c.startswith("eman2_")]].to_dict("records")
-    # One row stays one particle even where none has an image: the number is its place.
-    rows = []
-    for i in range(len(table)):
-        file, index = _image(names[i], i)
-        ours: dict[str, Any] = {
-            "coordinate": table.coordinates[i].tolist(),
-            "tomogram": table.tomograms[i],
-            "number": int(table.numbers[i]),
-            "half_set": int(table.half_sets[i]),
-            "class": int(table.classes[i]),
-            "object": int(table.objects[i]),
-            "columns": {str(key): _plain(value) for key, value in others[i].items()},
-        }
-        if table.tilt_ranges is not None:
-            ours["tilts"] = table.tilt_ranges[i].tolist()
-        if table.voxel_size_angstrom is not None:
-            ours["voxel_size"] = table.voxel_size_angstrom
-        if table.centred:
-            ours["centred"] = True
-        text = "[" + ",".join(f"{value:.10g}" for value in matrices[i]) + "]"
-        known: dict[str, Any] = {ALIGN: {"__class__": "Transform", "matrix": text}}
-        score = float(table.scores[i])
-        if score == score:
-            known[_SCORE] = -score
-        known |= {str(key)[len("eman2_") :]: _plain(value) for key, value in eman[i].items()}
-        rows.append((file, index, {**known, _OURS: ours}))
+
+    def rows() -> Iterator[Row]:
+        for i in range(len(table)):
+            text = "[" + ",".join(f"{value:.10g}" for value in matrices[i]) + "]"
+            known: dict[str, Any] = {ALIGN: {"__class__": "Transform", "matrix": text}}
+            score = float(table.scores[i])
+            if score == score:
+                known[_SCORE] = -score
+            known |= {name.removeprefix(_THEIRS): c[i] for name, c in columns.items() if name.startswith(_THEIRS)}
+            # One row stays one particle even where none has an image: the number is its place.
+            yield *_image(names[i], i), {**known, _OURS: _ours(table, i, columns)}
+
     with write_whole(path, overwrite=overwrite) as temporary:
-        temporary.write_text(_as_json(rows) if path.suffix.lower() == ".json" else _as_list(rows), encoding="utf-8")
+        temporary.write_text(_as_json(rows()) if path.suffix.lower() == ".json" else _as_list(rows()), encoding="utf-8")
     notes = [] if IMAGE in table.extra else ["The particles have no images: give EMAN2 particles.hdf in this order."]
     optics = {} if table.optics is None else {str(name): "no optics groups" for name in table.optics}
     return Written((path,), optics, tuple(notes))
@@ -207,17 +191,32 @@ def _image(name: str, row: int) -> tuple[str, int]:
     return (file, int(number) - 1) if at else (name, 0)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value that JSON knows."""
-    return value.item() if isinstance(value, np.generic) else value
+def _ours(table: PoseTable, i: int, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Return what EMAN2 has no name for, of one particle."""
+    ours: dict[str, Any] = {
+        "coordinate": table.coordinates[i].tolist(),
+        "tomogram": table.tomograms[i],
+        "number": int(table.numbers[i]),
+        "half_set": int(table.half_sets[i]),
+        "class": int(table.classes[i]),
+        "object": int(table.objects[i]),
+        "columns": {name: column[i] for name, column in columns.items() if not name.startswith(_THEIRS)},
+    }
+    if table.tilt_ranges is not None:
+        ours["tilts"] = table.tilt_ranges[i].tolist()
+    if table.voxel_size_angstrom is not None:
+        ours["voxel_size"] = table.voxel_size_angstrom
+    if table.centred:
+        ours["centred"] = True
+    return ours
 
 
-def _as_json(rows: list[Row]) -> str:
+def _as_json(rows: Iterator[Row]) -> str:
     entries = {str((file, index)): known for file, index, known in rows}
     return json.dumps(entries, indent=1)
 
 
-def _as_list(rows: list[Row]) -> str:
+def _as_list(rows: Iterator[Row]) -> str:
     lines = [f"{index}\t{file}\t{json.dumps(known, separators=(',', ':'))}" for file, index, known in rows]
     length = max(len(line.encode()) for line in lines) + 1  # with the end of the line
     # EMAN2 finds a line by its number, so all are of one length; the same holds for text that is not ASCII.

@@ -31,6 +31,8 @@ class PoseTable:
     ----------
     path, program
         The file that they were read from, and the program whose format it has, as in "Dynamo".
+    version
+        Of RELION: 3.0, 3.1, 4 or 5.
     rotations
         Orientations in the tomogram (n, 3, 3); ``x_tomogram = R x_reference + position``.
     coordinates
@@ -75,6 +77,7 @@ class PoseTable:
     objects: Labels
     scores: Scores
     extra: pd.DataFrame
+    version: str = ""
     tilt_ranges: Tensor | None = None
     voxel_size_angstrom: float | None = None
     centred: bool = False

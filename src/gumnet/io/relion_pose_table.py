@@ -92,6 +92,7 @@ def read_relion_pose_table(
     result = PoseTable(
         path=table.path,
         program="RELION",
+        version=_version(table),
         rotations=turned @ poses.rotations,
         coordinates=coordinates,
         shifts=(turned @ poses.shifts[..., None])[..., 0] * scale,
@@ -112,6 +113,17 @@ def read_relion_pose_table(
     )
     known = result.halves_of_tomograms() is not None
     return result.from_corner() if known else result
+
+
+def _version(table: RelionTable) -> str:
+    """Return the version of RELION that writes such a table, told by what is only there."""
+    columns = set(table.particles.columns)
+    if table.stacks_2d or CENTRED[0] in columns:
+        return "5"
+    # Not rlnTomoParticleName: gumnet names particles so in its own tables of version 3.1.
+    if {NAME, SUBTOMOGRAM_ANGLES[0]} & columns:
+        return "4"
+    return "3.0" if table.optics is None else "3.1"
 
 
 def box_rotations(frame: pd.DataFrame, path: Path) -> Rotations:

@@ -92,11 +92,14 @@ def _without_images(table: PoseTable, version: Version) -> tuple[pd.DataFrame, d
     reason = ""
     if table.stacks_2d and version != "5":
         reason = f"2D tilt stacks, RELION {version} wants 3D subtomograms: extract them again"
-    elif version == "3.0" and table.optics is not None and PREMULTIPLIED in table.optics.columns:
-        if bool((table.optics[PREMULTIPLIED] == 1).any()):
-            reason = "multiplied by the CTF, which RELION 3.0 does not know: extract them again"
+    elif version == "3.0" and table.optics is not None and _has_multiplied(table.optics):
+        reason = "multiplied by the CTF, which RELION 3.0 does not know: extract them again"
     columns = [c for c in _IMAGES if c in table.extra.columns] if reason else []
     return table.extra.drop(columns=columns), dict.fromkeys(columns, reason)
+
+
+def _has_multiplied(optics: pd.DataFrame) -> bool:
+    return PREMULTIPLIED in optics.columns and bool((optics[PREMULTIPLIED] == 1).any())
 
 
 def _placed(frame: pd.DataFrame, table: PoseTable, version: Version) -> tuple[pd.DataFrame, list[str]]:
@@ -186,7 +189,7 @@ def _as_3_0(frame: pd.DataFrame, table: PoseTable) -> pd.DataFrame:
         if GROUP in frame.columns and GROUP in optics.columns:
             frame = frame.merge(optics, on=GROUP, how="left", suffixes=("", "_optics"))
         else:
-            frame = frame.assign(**optics.iloc[0].drop(labels=GROUP, errors="ignore").to_dict())
+            frame = frame.assign(**{str(c): optics[c].iloc[0] for c in optics if c != GROUP})
     image = None if size is None else _image_size(table, size)
     frame = frame.rename(columns=dict(zip(ORIGINS, ORIGINS_PIXELS, strict=True)))
     if image is not None:

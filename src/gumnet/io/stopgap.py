@@ -16,7 +16,7 @@ from torch import Tensor
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
 from gumnet.io.pose_table import PoseTable
-from gumnet.io.relion_table import numbers, require_columns
+from gumnet.io.relion_table import numbers, require_columns, whole
 from gumnet.io.star import read_star, write_star
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
 from gumnet.io.written import Written
@@ -76,12 +76,7 @@ def read_stopgap(path: str | Path, *, voxel_size_angstrom: float | None = None) 
 
 def whole_numbers(frame: pd.DataFrame, column: str, path: Path) -> Labels:
     """Return a column of whole numbers (n,), which may be negative, as int64."""
-    values = numbers(frame, [column], path)[:, 0]
-    bad = torch.nonzero(values != values.round())
-    if len(bad):
-        row = int(bad[0, 0])
-        raise InputError(f"column {column} is {values[row]:g} in row {row + 1}", cure="mend the entry", path=path)
-    return values.to(torch.int64)
+    return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
 
 
 def _half_sets(frame: pd.DataFrame, path: Path) -> Labels:
@@ -124,7 +119,7 @@ def write_stopgap(path: Path, table: PoseTable, *, overwrite: bool = False) -> W
         "the": the,
         "class": table.classes.numpy() if bool(table.classes.any()) else 1,
     }
-    left_out = {name: "STOPGAP refuses other fields" for name in table.extra if name != INDEX}
+    left_out = {str(name): "STOPGAP refuses other fields" for name in table.extra if name != INDEX}
     if table.tilt_ranges is not None:
         left_out["tilt limits"] = "STOPGAP keeps them in a wedge list"
     notes = [] if has_halves else ["STOPGAP wants a half set everywhere: all are A, which is read as none."]
@@ -153,7 +148,7 @@ def read_wedge_list(path: str | Path) -> dict[int, tuple[float, float]]:
     tomograms = whole_numbers(frame, "tomo_num", path)
     tilts = numbers(frame, ["tilt_angle"], path)[:, 0]
     ranges = {}
-    for number in tomograms.unique().tolist():
+    for number in set(tomograms.tolist()):
         own = tilts[tomograms == number]
         ranges[int(number)] = (float(own.min()), float(own.max()))
     return ranges
