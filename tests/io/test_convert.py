@@ -15,11 +15,12 @@ from scipy.spatial.transform import Rotation
 
 from gumnet.errors import InputError
 from gumnet.geometry.so3 import angular_distance_degrees
-from gumnet.io.convert import TARGETS, Target, convert, read_pose_table
+from gumnet.io.convert import TARGETS, Target, convert, write_table
 from gumnet.io.pose_table import PoseTable
 from gumnet.io.star import read_star, write_star
+from gumnet.io.tables import read_pose_table
 
-SUFFIX: dict[str, str] = {"dynamo": ".tbl", "em": ".em", "eman2": ".lst"}
+SUFFIX: dict[str, str] = {"dynamo": ".tbl", "em": ".em", "eman2": ".lst", "acryo": ".csv"}
 REAL = (
     "metadata/relion3.0/relion_3.0.star",
     "metadata/relion4.0/relion_4.0.star",
@@ -45,16 +46,23 @@ def out_path(folder: Path, target: Target) -> Path:
     return folder / f"out_{target}{SUFFIX.get(target, '.star')}"
 
 
+@pytest.fixture(scope="module")
+def real_tables(shared_data: Path) -> dict[str, PoseTable]:
+    return {name: read_pose_table(shared_data / name) for name in REAL}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", REAL)
 def test_real_tables_keep_their_poses_in_every_format(
-    shared_data: Path, tmp_path: Path, name: str, target: Target
+    real_tables: dict[str, PoseTable], tmp_path: Path, name: str, target: Target
 ) -> None:
-    source = read_pose_table(shared_data / name)
+    source = real_tables[name]
     size = source.voxel_size_angstrom or 10.0
     source = replace(source, voxel_size_angstrom=size)
+    if target not in ("relion5", "dynamo", "stopgap"):
+        source = first_rows(source, 400)  # these three get all rows
     out = out_path(tmp_path, target)
-    convert(shared_data / name, out, to=target, voxel_size_angstrom=size)
+    write_table(out, source, target, overwrite=False)
     needs_size = target in ("stopgap", "em")
     tomograms = source.tomograms_path
     back = read_pose_table(out, voxel_size_angstrom=size if needs_size else None, tomograms=tomograms)
@@ -62,12 +70,22 @@ def test_real_tables_keep_their_poses_in_every_format(
     for labels in ("classes", "half_sets", "numbers"):
         if labels == "half_sets" and target in ("dynamo", "em"):
             continue  # no column for them
-        if labels in ("classes", "numbers") and target == "m":
+        if target == "m" and labels != "half_sets":
             continue
         if labels == "classes" and not bool(source.classes.any()) and target in ("stopgap", "em"):
             continue  # none is written as 1
         assert torch.equal(getattr(back, labels), getattr(source, labels)), labels
 
+
+def first_rows(table: PoseTable, n: int) -> PoseTable:
+    fields = {name: getattr(table, name)[:n] for name in LABELLED if getattr(table, name) is not None}
+    return replace(table, **fields, extra=table.extra.iloc[:n])
+
+
+LABELLED = (
+    "rotations", "coordinates", "shifts", "tomograms", "numbers", "half_sets", "classes", "objects", "scores",
+    "tilt_ranges",
+)  # fmt: skip
 
 angle = st.one_of(st.floats(-180, 180), st.sampled_from([0.0, 90.0, 180.0, -180.0, 1e-7, 1e-5, 179.9999999]))
 place = st.floats(-50, 8000)
@@ -105,11 +123,9 @@ def tables(draw: st.DrawFn) -> PoseTable:
 @given(table=tables())
 @pytest.mark.parametrize("target", TARGETS)
 def test_any_table_comes_back_the_same(tmp_path: Path, target: Target, table: PoseTable) -> None:
-    from gumnet.io.convert import _write
-
     out = out_path(tmp_path, target)
-    written = _write(out, table, target, True)
-    size = table.voxel_size_angstrom if target in ("stopgap", "em", "m") else None
+    written = write_table(out, table, target, overwrite=True)
+    size = table.voxel_size_angstrom if target in ("stopgap", "em", "m", "acryo") else None
     back = read_pose_table(out, voxel_size_angstrom=size)
     if back.centred:
         back = replace(back, tomogram_sizes=table.tomogram_sizes)
@@ -120,6 +136,7 @@ def test_any_table_comes_back_the_same(tmp_path: Path, target: Target, table: Po
         "em": {"half_sets", "tilt_ranges", "extra"},
         "stopgap": {"tilt_ranges", "extra"} | ({"half_sets"} if len(table) == 1 else set()),
         "m": {"numbers", "classes", "objects", "scores", "tilt_ranges"},
+        "acryo": {"tilt_ranges"},
     }
     for name in held - lacking.get(target, set()):
         if name == "extra":
@@ -270,3 +287,14 @@ def test_a_broken_table_is_one_line(tmp_path: Path, name: str, content: str, mes
 def test_broken_real_file(shared_data: Path) -> None:
     with pytest.raises(InputError):
         read_pose_table(shared_data / "metadata/broken/test_data7.star")
+
+
+def test_acryo_reads_its_molecules(tmp_path: Path, shared_data: Path) -> None:
+    acryo = pytest.importorskip("acryo")
+    source = shared_data / "metadata/relion4.0/relion_4.0.star"
+    table = convert(source, tmp_path / "m.csv").table
+    molecules = acryo.Molecules.from_csv(tmp_path / "m.csv")
+    assert table.voxel_size_angstrom is not None
+    np.testing.assert_allclose(molecules.pos[:, ::-1], table.positions * table.voxel_size_angstrom / 10, atol=1e-4)
+    for column, axis in enumerate("xyz"):
+        np.testing.assert_allclose(getattr(molecules, axis)[:, ::-1], table.rotations[:, :, column], atol=1e-6)

@@ -8,12 +8,16 @@ from typing import Literal
 
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
 
+# The same as gumnet.io.convert.Target, which would import torch for --help.
+_Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
+
 
 def convert(
     table: Path,
     out: Path,
     *,
-    to: Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m"] | None = None,
+    to: Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
+    | None = None,
     voxel_size: float | None = None,
     out_voxel_size: float | None = None,
     tomograms: Path | None = None,
@@ -35,8 +39,8 @@ def convert(
     Parameters
     ----------
     table
-        Table of RELION, Warp, M or STOPGAP (.star), Dynamo (.tbl), AV3 (.em) or EMAN2
-        (.lst, .json, .hdf).
+        Table of RELION, Warp, M or STOPGAP (.star), Dynamo (.tbl), AV3 (.em), EMAN2 (.lst,
+        .json, .hdf) or acryo (.csv).
     out
         Table to write.
     to

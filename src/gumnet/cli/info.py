@@ -15,7 +15,7 @@ _KNOWN = (
     "a Gum-Net (.safetensors)"
 )
 _MRC = (".mrc", ".mrcs", ".map", ".rec")
-_TABLES = (".star", ".tbl", ".lst", ".json")
+_TABLES = (".star", ".tbl", ".lst", ".json", ".csv")
 
 
 def info(

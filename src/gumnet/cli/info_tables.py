@@ -53,8 +53,8 @@ def table_facts(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         Options for `gumnet.io.read.read_particles`.
     """
     from gumnet.geometry.rigid import relion_from_matrix
-    from gumnet.io.convert import read_pose_table
     from gumnet.io.read import read_particles
+    from gumnet.io.tables import read_pose_table
 
     table = read_pose_table(path, voxel_size_angstrom=given["voxel_size_angstrom"])
     missing: dict[str, str] = {}

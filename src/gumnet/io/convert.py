@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from gumnet.errors import InputError
-from gumnet.io.check import existing_file, positive_voxel_size
+from gumnet.io.check import positive_voxel_size
 from gumnet.io.pose_table import PoseTable
+from gumnet.io.tables import read_pose_table
 from gumnet.io.written import Written
 
-Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m"]
+Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
 """Formats that can be written; relion3 is version 3.1."""
 TARGETS: tuple[Target, ...] = get_args(Target)
-KNOWN = (
-    "known are tables of RELION, Warp, M and STOPGAP (.star), Dynamo (.tbl), AV3 (.em) and EMAN2 (.lst, .json, .hdf)"
-)
-TABLE_SUFFIXES = (".star", ".tbl", ".em", ".lst", ".json", ".hdf")
-_SUFFIXES: dict[Target, tuple[str, ...]] = {"dynamo": (".tbl",), "em": (".em",), "eman2": (".lst", ".json")}
+_SUFFIXES: dict[Target, tuple[str, ...]] = {
+    "dynamo": (".tbl",),
+    "em": (".em",),
+    "eman2": (".lst", ".json"),
+    "acryo": (".csv",),
+}
 """What the names of files end in, where it is not ``.star``."""
-_HEAD = 2**16
 _MOST_IMAGES = 100
 """Images that are looked for, to see where their names start from."""
 _NAMED = ("rlnImageName", "rlnCtfImage")
@@ -34,75 +34,6 @@ class Converted:
     table: PoseTable
     target: Target
     written: Written
-
-
-def read_pose_table(
-    path: str | Path, *, voxel_size_angstrom: float | None = None, tomograms: str | Path | None = None
-) -> PoseTable:
-    """Return the particles of a table of any known format; no image has to be at hand.
-
-    Parameters
-    ----------
-    path
-        RELION 3.0 to 5, Warp, M or STOPGAP (``.star``), Dynamo (``.tbl``), AV3 (``.em``), EMAN2 (``.lst``, ``.json``,
-        ``.hdf``), or a folder with ``particles.star``.
-    voxel_size_angstrom
-        Size of the voxels that the coordinates count, in place of what the table says.
-    tomograms
-        RELION's table of tomograms, for the sizes that coordinates from the centre need.
-
-    Raises
-    ------
-    InputError
-        If the format is not known, or the table is broken.
-    """
-    # Each reader is imported when it is needed: h5py and pandas take a while.
-    path = Path(path)
-    if path.is_dir() and (path / "particles.star").is_file():
-        path = path / "particles.star"
-    path = existing_file(path, "a particle table")
-    size = None if voxel_size_angstrom is None else positive_voxel_size(voxel_size_angstrom)
-    match path.suffix.lower():
-        case ".star":
-            return _read_star_table(path, size, tomograms)
-        case ".tbl":
-            from gumnet.io.dynamo import read_dynamo
-
-            return read_dynamo(path, voxel_size_angstrom=size)
-        case ".em":
-            from gumnet.io.em_motive_list import read_em_motive_list
-
-            return read_em_motive_list(path, voxel_size_angstrom=size)
-        case ".lst" | ".json" | ".hdf":
-            from gumnet.io.eman2 import read_eman2
-
-            return read_eman2(path, voxel_size_angstrom=size)
-    raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=KNOWN, path=path)
-
-
-def star_program(path: Path) -> Literal["RELION", "STOPGAP", "M"]:
-    """Return whose table a STAR file is, by its first lines; RELION's if nothing speaks against it."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if re.search(rb"^data_stopgap_motivelist", head, re.MULTILINE):
-        return "STOPGAP"
-    return "M" if re.search(rb"^\s*_wrpCoordinateX", head, re.MULTILINE) else "RELION"
-
-
-def _read_star_table(path: Path, size: float | None, tomograms: str | Path | None) -> PoseTable:
-    match star_program(path):
-        case "STOPGAP":
-            from gumnet.io.stopgap import read_stopgap
-
-            return read_stopgap(path, voxel_size_angstrom=size)
-        case "M":
-            from gumnet.io.warp_m import read_warp_m
-
-            return read_warp_m(path, voxel_size_angstrom=size)
-        case _:
-            from gumnet.io.relion_pose_table import read_relion_pose_table
-
-            return read_relion_pose_table(path, voxel_size_angstrom=size, tomograms=tomograms)
 
 
 def convert(
@@ -124,7 +55,7 @@ def convert(
     Parameters
     ----------
     source, out
-        Tables, see `read_pose_table`.
+        Tables, see `gumnet.io.tables`.
     to
         Format; by the suffix of ``out`` unless given, where ``.star`` is the program of the source, or RELION 3.1.
     voxel_size_angstrom
@@ -162,7 +93,7 @@ def convert(
         table = replace(table, tilt_ranges=ranges)
     if out_voxel_size_angstrom is not None:
         table = table.at_voxel_size(positive_voxel_size(out_voxel_size_angstrom))
-    return Converted(table, target, _write(out, _with_reachable_images(table, out), target, overwrite))
+    return Converted(table, target, write_table(out, _with_reachable_images(table, out), target, overwrite=overwrite))
 
 
 def target_of(table: PoseTable, out: Path) -> Target:
@@ -183,7 +114,8 @@ def target_of(table: PoseTable, out: Path) -> Target:
     return of_relion.get(table.version, "relion3")
 
 
-def _write(out: Path, table: PoseTable, target: Target, overwrite: bool) -> Written:
+def write_table(out: Path, table: PoseTable, target: Target, *, overwrite: bool = False) -> Written:
+    """Write a table in a format, and say what it cannot hold."""
     from gumnet.io.relion_pose_table_write import write_relion
 
     match target:
@@ -207,6 +139,10 @@ def _write(out: Path, table: PoseTable, target: Target, overwrite: bool) -> Writ
             from gumnet.io.warp_m import write_warp_m
 
             return write_warp_m(out, table, overwrite=overwrite)
+        case "acryo":
+            from gumnet.io.acryo import write_acryo
+
+            return write_acryo(out, table, overwrite=overwrite)
         case "relion3.0":
             return write_relion(out, table, "3.0", overwrite=overwrite)
         case "relion3":

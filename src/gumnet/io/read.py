@@ -7,15 +7,10 @@ from pathlib import Path
 
 from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
-from gumnet.io.check import existing_file
 from gumnet.io.relion import relion_particles
+from gumnet.io.tables import star_program, table_path
 from gumnet.particles import Particles
 from gumnet.progress import track
-
-FOLDER_TABLE = "particles.star"
-"""The table in a folder of particles."""
-_KNOWN = "known are tables of RELION and STOPGAP (.star), Dynamo (.tbl), AV3 (.em), EMAN2 (.lst, .json, .hdf) and "
-_KNOWN += "folders with particles.star"
 
 
 def read_particles(
@@ -48,16 +43,7 @@ def read_particles(
     InputError
         If there is nothing, or nothing known, at ``path``.
     """
-    from gumnet.io.convert import TABLE_SUFFIXES, star_program
-
-    path = Path(path)
-    if path.is_dir():
-        if not (path / FOLDER_TABLE).exists():
-            raise InputError(f"the folder holds no {FOLDER_TABLE}", cure=f"give a table; {_KNOWN}", path=path)
-        path = path / FOLDER_TABLE
-    existing_file(path, "a particle table")
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
+    path = table_path(path)
     given = (volumes, wedge_list, tilt_range) != (None, None, None)
     if path.suffix.lower() == ".star" and star_program(path) == "RELION" and not given:
         return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom)

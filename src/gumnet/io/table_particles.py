@@ -9,7 +9,6 @@ import torch
 
 from gumnet.errors import InputError
 from gumnet.io.check import positive_voxel_size
-from gumnet.io.convert import read_pose_table
 from gumnet.io.dynamo import FTYPE
 from gumnet.io.mrc import MrcSource
 from gumnet.io.numbered_volumes import volume_names
@@ -18,6 +17,7 @@ from gumnet.io.relion import absolute_name, first_readable, image_entry, images_
 from gumnet.io.relion_pose_table_write import relion_frame
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.stopgap import read_wedge_list, tilt_ranges_from
+from gumnet.io.tables import read_pose_table
 from gumnet.io.wedge_weights import wedge_source
 from gumnet.particles import Particles
 
