@@ -23,15 +23,17 @@ def convert(
     tomograms: Path | None = None,
     tomogram_size: tuple[float, float, float] | None = None,
     wedge_list: Path | None = None,
+    tilt_range: tuple[float, float] | None = None,
     json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
 ) -> None:
-    """Convert a particle table to the format of another program, and say what it cannot hold.
+    """Convert a particle table, or volumes, to the format of another program, and say what it cannot hold.
 
     Example
         gumnet convert crop.tbl particles.star --to relion5 --voxel-size 10
         gumnet convert run_optimisation_set.star particles.tbl
+        gumnet convert mask.em mask.mrc --voxel-size 10
 
     Poses and columns are converted; images are not opened, and need not be there.
     What nobody here understands is kept where the format can hold it.
@@ -40,9 +42,9 @@ def convert(
     ----------
     table
         Table of RELION, Warp, M or STOPGAP (.star), Dynamo (.tbl), AV3 (.em), EMAN2 (.lst,
-        .json, .hdf) or acryo (.csv).
+        .json, .hdf) or acryo (.csv); or volumes (.mrc, .mrcs, .map, .rec, .em, .hdf).
     out
-        Table to write.
+        Table or volumes to write.
     to
         Format; by the name of OUT unless given. relion3 is RELION 3.1. A .star file stays
         of the program it came from.
@@ -59,12 +61,20 @@ def convert(
         X, Y and Z of all tomograms in voxels of TABLE, in place of --tomograms.
     wedge_list
         STOPGAP's wedge list, for the tilt range of each tomogram.
+    tilt_range
+        Lowest and highest tilt in degrees of all particles.
     json
         Print one JSON object.
     """
     common.start()
     from gumnet.io.convert import convert as run
+    from gumnet.io.volumes import SUFFIXES, convert_volumes, holds_volumes
 
+    if to is None and out.suffix.lower() in SUFFIXES and holds_volumes(table):
+        count = convert_volumes(table, out, voxel_size_angstrom=voxel_size, overwrite=output.overwrite)
+        facts = {"volumes": count, "files": [str(out)]}
+        say(json_format.dumps(facts, indent=2) if json else f"{count} volume{'' if count == 1 else 's'} written: {out}")
+        return
     done = run(
         table,
         out,
@@ -74,6 +84,7 @@ def convert(
         tomograms=tomograms,
         tomogram_size=tomogram_size,
         wedge_list=wedge_list,
+        tilt_range=tilt_range,
         overwrite=output.overwrite,
     )
     written = done.written

@@ -14,7 +14,6 @@ _KNOWN = (
     "folders with particles.star, volumes that are not compressed (.mrc, .mrcs, .map, .rec, .em, .hdf) and weights of "
     "a Gum-Net (.safetensors)"
 )
-_MRC = (".mrc", ".mrcs", ".map", ".rec")
 _TABLES = (".star", ".tbl", ".lst", ".json", ".csv")
 
 
@@ -53,10 +52,11 @@ def info(
     common.start()
     from gumnet.cli.info_tables import star_facts, table_facts
     from gumnet.io.check import existing_file
+    from gumnet.io.volumes import holds_volumes
 
     suffix = path.suffix.lower()
     given = {"voxel_size_angstrom": voxel_size, "volumes": volumes, "wedge_list": wedge_list, "tilt_range": tilt_range}
-    if suffix in _MRC or (suffix in (".em", ".hdf") and not _is_motive_list(path)):
+    if not path.is_dir() and holds_volumes(path):
         facts = _map_facts(path)
     elif suffix == ".safetensors":
         facts = _model_facts(path)
@@ -70,15 +70,6 @@ def info(
         return
     for name, value in facts.items():
         say(f"{name.replace('_', ' ')}: {_in_words(value)}")
-
-
-def _is_motive_list(path: Path) -> bool:
-    """Return whether an EM file holds 20 numbers a particle, and no volume."""
-    from gumnet.io.em_motive_list import ROWS
-    from gumnet.io.mrc_header import read_header
-
-    sections, _, columns = read_header(path).shape
-    return path.suffix.lower() == ".em" and sections == 1 and columns == ROWS
 
 
 def _map_facts(path: Path) -> dict[str, Any]:

@@ -26,12 +26,12 @@ _USE = "align, average, train"
 def star_facts(path: Path) -> dict[str, Any] | None:
     """Return what a STAR file holds that goes with particles, and None if it may hold particles."""
     from gumnet.io.check import existing_file
-    from gumnet.io.stopgap import WEDGE_BLOCK, read_wedge_list
     from gumnet.io.tomograms import tomogram_sizes_angstrom
+    from gumnet.io.wedge_list import BLOCK, read_wedge_list
 
     with existing_file(path, "a STAR file").open("rb") as file:
         head = file.read(2**16)
-    if re.search(rf"^data_{WEDGE_BLOCK}\b".encode(), head, re.MULTILINE):
+    if re.search(rf"^data_{BLOCK}\b".encode(), head, re.MULTILINE):
         wedges = read_wedge_list(path)
         low, high = min(t[0] for t in wedges.values()), max(t[1] for t in wedges.values())
         return {"format": "STOPGAP wedge list", "tomograms": len(wedges), "tilt_range_degrees": [low, high]}

@@ -18,6 +18,7 @@ from gumnet.io.atomic import write_whole
 from gumnet.io.pose_table import PoseTable
 from gumnet.io.relion_table import numbers, whole
 from gumnet.io.written import Written
+from gumnet.types import Labels
 
 _PLACE, _VECTOR = ("z", "y", "x"), ("zvec", "yvec", "xvec")
 _TOMOGRAM, _SCORE = "tomogram", "gumnet_score"
@@ -50,11 +51,13 @@ def read_acryo(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
         raise InputError("the table is empty", cure="check how it was written", path=path)
     size = 1.0 if voxel_size_angstrom is None else voxel_size_angstrom
     n = len(frame)
-    found = {
-        name: whole(numbers(frame, [column], path)[:, 0], f"column {column}", path) if column in frame else None
-        for name, column in _LABELS.items()
-    }
-    zeros = torch.zeros(n, dtype=torch.int64)
+
+    def labels(name: str) -> Labels:
+        column = _LABELS[name]
+        if column not in frame:
+            return torch.arange(1, n + 1) if name == "numbers" else torch.zeros(n, dtype=torch.int64)
+        return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
+
     no_scores = torch.full((n,), torch.nan, dtype=torch.float64)
     used = [*_PLACE, *_VECTOR, _TOMOGRAM, _SCORE, *_LABELS.values()]
     return PoseTable(
@@ -65,10 +68,10 @@ def read_acryo(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
         shifts=torch.zeros(n, 3, dtype=torch.float64),
         tomograms=tuple(frame[_TOMOGRAM].astype(str)) if _TOMOGRAM in frame else ("",) * n,
         scores=torch.tensor(frame[_SCORE].to_numpy(dtype=float)) if _SCORE in frame else no_scores,
-        **{
-            name: values if values is not None else torch.arange(1, n + 1) if name == "numbers" else zeros
-            for name, values in found.items()
-        },
+        numbers=labels("numbers"),
+        half_sets=labels("half_sets"),
+        classes=labels("classes"),
+        objects=labels("objects"),
         voxel_size_angstrom=size,
         extra=frame.drop(columns=used, errors="ignore"),
     )

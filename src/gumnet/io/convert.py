@@ -6,10 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
+
 from gumnet.errors import InputError
 from gumnet.io.check import positive_voxel_size
 from gumnet.io.pose_table import PoseTable
 from gumnet.io.tables import read_pose_table
+from gumnet.io.tomograms import tilt_series_of
+from gumnet.io.wedge_list import with_tilts
 from gumnet.io.written import Written
 
 Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
@@ -46,6 +50,7 @@ def convert(
     tomograms: str | Path | None = None,
     tomogram_size: tuple[float, float, float] | None = None,
     wedge_list: str | Path | None = None,
+    tilt_range: tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> Converted:
     """Convert a particle table to another format.
@@ -68,6 +73,8 @@ def convert(
         The size (x, y, z) of all tomograms in voxels of ``source``, in place of a table.
     wedge_list
         STOPGAP's wedge list, for the tilt ranges.
+    tilt_range
+        Lowest and highest tilt of all particles in degrees, in place of what the table says.
     overwrite
         Whether files of these names may be replaced.
 
@@ -86,14 +93,23 @@ def convert(
         if min(tomogram_size) <= 0:
             raise InputError(f"a tomogram of {tomogram_size} voxels is not possible", cure="give x, y and z above 0")
         table = replace(table, tomogram_sizes=dict.fromkeys(table.tomograms, tomogram_size)).from_corner()
-    if wedge_list is not None:
-        from gumnet.io.stopgap import read_wedge_list, tilt_ranges_from
-
-        ranges = tilt_ranges_from(read_wedge_list(wedge_list), table, Path(wedge_list))
-        table = replace(table, tilt_ranges=ranges)
+    table = with_tilts(table, wedge_list, tilt_range)
+    if table.tilt_ranges is None and target == "dynamo":
+        table = _with_tilts_of_tomograms(table)
     if out_voxel_size_angstrom is not None:
         table = table.at_voxel_size(positive_voxel_size(out_voxel_size_angstrom))
     return Converted(table, target, write_table(out, _with_reachable_images(table, out), target, overwrite=overwrite))
+
+
+def _with_tilts_of_tomograms(table: PoseTable) -> PoseTable:
+    """Return the table with the tilt ranges of RELION's table of tomograms, where that is at hand."""
+    series = None if table.tomograms_path is None else tilt_series_of(table.tomograms_path, table.tomograms)
+    if series is None:
+        return table
+    ends = {
+        name: (float(one.tilts_degrees.min()), float(one.tilts_degrees.max())) for name, one in series.series.items()
+    }
+    return replace(table, tilt_ranges=torch.tensor([ends[name] for name in table.tomograms], dtype=torch.float64))
 
 
 def target_of(table: PoseTable, out: Path) -> Target:

@@ -18,7 +18,7 @@ from gumnet.errors import InputError
 from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
 from gumnet.io.atomic import write_whole
 from gumnet.io.check import existing_file
-from gumnet.io.pose_table import PoseTable
+from gumnet.io.pose_table import FTYPE, PoseTable
 from gumnet.io.relion_table import whole
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
 from gumnet.io.written import Written
@@ -37,9 +37,7 @@ _OTHERS = {
     42: "Eig2",
 }  # fmt: skip
 _COLUMN = {f"dynamo{name}": number for number, name in _OTHERS.items()}
-_ALWAYS = ("dynamoAligned", "dynamoAveraged", "dynamoFtype")
-FTYPE = "dynamoFtype"
-"""What column 13 is called elsewhere: how Fourier space was sampled, 0 all of it, 1 tilts about y."""
+_ALWAYS = ("dynamoAligned", "dynamoAveraged", FTYPE)
 
 
 def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -> PoseTable:
@@ -156,7 +154,10 @@ def write_dynamo(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wr
     left_out = {str(name): "no such column" for name in table.extra if name not in _COLUMN}
     if bool(table.half_sets.any()):
         left_out["half sets"] = "Dynamo has no column for them"
-    return Written.of(table, [path, *write_names(path, names)], left_out)
+    notes = []
+    if table.tilt_ranges is None and FTYPE not in table.extra:
+        notes.append("The tilt limits are not known (--tilt-range): ftype is 0, for all of Fourier space.")
+    return Written.of(table, [path, *write_names(path, names)], left_out, notes)
 
 
 def _numeric(frame: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:

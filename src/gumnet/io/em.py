@@ -20,7 +20,7 @@ from gumnet.io.mrc_header import MrcHeader
 _HEADER = 512
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}
 _PC, _BIG_ENDIAN = 6, (0, 3, 5)  # machine: OS-9, SGI and Mac are big-endian; 6 is the PC
-_DOUBLE = 9
+_SINGLE, _DOUBLE = 5, 9
 
 
 def read_em_header(path: Path) -> MrcHeader:
@@ -59,10 +59,11 @@ def read_em_values(path: Path) -> NDArray[np.float64]:
     return values.reshape(header.shape).astype(np.float64)
 
 
-def write_em_values(path: Path, values: NDArray[np.float64], *, overwrite: bool = False) -> None:
-    """Write values (z, y, x) as an EM file of type double."""
+def write_em_values(path: Path, values: NDArray[np.float32] | NDArray[np.float64], *, overwrite: bool = False) -> None:
+    """Write values (z, y, x) as an EM file of their precision, single or double."""
+    kind = _DOUBLE if values.dtype == np.float64 else _SINGLE
     header = bytearray(_HEADER)
-    header[0], header[3] = _PC, _DOUBLE
+    header[0], header[3] = _PC, kind
     header[4:16] = np.array(values.shape[::-1], "<i4").tobytes()
     with write_whole(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(bytes(header) + np.ascontiguousarray(values, "<f8").tobytes())
+        temporary.write_bytes(bytes(header) + np.ascontiguousarray(values, f"<{_TYPES[kind]}").tobytes())

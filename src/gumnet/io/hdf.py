@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gumnet.errors import InputError
+from gumnet.io.atomic import write_whole
 from gumnet.io.check import existing_file
 from gumnet.io.mrc_header import MrcHeader
 
@@ -101,3 +102,22 @@ def hdf_rows(path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
                 elif name in ("apix_x", "score"):
                     known[name] = float(np.ravel(value)[0])
             yield path.name, number, known
+
+
+def write_hdf(
+    path: Path, volumes: Iterable[NDArray[np.float32]], voxel_size_angstrom: float | None, *, overwrite: bool = False
+) -> None:
+    """Write volumes (z, y, x) one after the other; a voxel size that is not known is 1, as EMAN2 has it."""
+    import h5py
+
+    size = np.float32(1.0 if voxel_size_angstrom is None else voxel_size_angstrom)
+    with write_whole(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as file:
+        last = -1
+        for last, volume in enumerate(volumes):
+            group = file.create_group(f"{_IMAGES}/{last}")
+            group.create_dataset(_IMAGE, data=volume)
+            sizes = zip(("nz", "ny", "nx"), volume.shape, strict=True)
+            known = {name: np.int32(n) for name, n in sizes} | {f"apix_{axis}": size for axis in "xyz"}
+            for name, value in known.items():
+                group.attrs[f"{_PREFIX}{name}"] = value
+        file[_IMAGES].attrs["imageid_max"] = np.int32(last)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 IMAGE = "rlnImageName"
 """Column of `PoseTable.extra` that names images, as RELION writes it: ``file.mrc`` or ``1@stack.mrcs``."""
 
+FTYPE = "dynamoFtype"
+"""Column of `PoseTable.extra`, 13 in Dynamo: how Fourier space was sampled, 0 all of it, 1 by tilts about y."""
+
 
 @dataclass(frozen=True)
 class PoseTable:

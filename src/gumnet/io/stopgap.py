@@ -1,4 +1,4 @@
-"""STOPGAP's motive lists and wedge lists (``.star``).
+"""STOPGAP's motive lists (``.star``).
 
 R is ``from_euler('zxz', [phi, the, psi])``, as in AV3, and the particle is at orig_x + x_shift. STOPGAP cuts boxes out
 with MATLAB, which counts voxels from 1, but its group's converters copy orig_x to rlnCoordinateX as it is, and so do
@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
+from gumnet.io.atomic import check_free
 from gumnet.io.pose_table import PoseTable
 from gumnet.io.relion_table import numbers, require_columns, whole
 from gumnet.io.star import read_star, write_star
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
+from gumnet.io.tomograms import tilt_series_of
+from gumnet.io.wedge_list import write_wedge_list
 from gumnet.io.written import Written
 from gumnet.types import Labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK, WEDGE_BLOCK = "stopgap_motivelist", "stopgap_wedgelist"
+BLOCK = "stopgap_motivelist"
 _POSITION, _SHIFT, _ANGLES = ("orig_x", "orig_y", "orig_z"), ("x_shift", "y_shift", "z_shift"), ("phi", "the", "psi")
 _ORDER = (
     "motl_idx", "tomo_num", "object", "subtomo_num", "halfset", *_POSITION, "score", *_SHIFT, "phi", "psi", "the",
@@ -97,7 +99,8 @@ def _half_sets(frame: pd.DataFrame, path: Path) -> Labels:
 def write_stopgap(path: Path, table: PoseTable, *, overwrite: bool = False) -> Written:
     """Write a STOPGAP motive list, and beside it ``.doc`` with the names of the tomograms where they are not numbers.
 
-    It has the 16 fields that STOPGAP knows and no other, since STOPGAP refuses them.
+    It has the 16 fields that STOPGAP knows and no other, since STOPGAP refuses them. Where RELION's table of tomograms
+    is at hand with its tilts, the wedge list is written too.
     """
     import pandas as pd
 
@@ -120,8 +123,12 @@ def write_stopgap(path: Path, table: PoseTable, *, overwrite: bool = False) -> W
         "class": table.classes.numpy() if bool(table.classes.any()) else 1,
     }
     left_out = {str(name): "STOPGAP refuses other fields" for name in table.extra if name != INDEX}
-    if table.tilt_ranges is not None:
-        left_out["tilt limits"] = "STOPGAP keeps them in a wedge list"
+    series = None if table.tomograms_path is None else tilt_series_of(table.tomograms_path, table.tomograms)
+    wedges = path.with_name(f"{path.stem}_wedgelist.star")
+    if series is not None:
+        check_free(wedges, overwrite=overwrite)
+    elif table.tilt_ranges is not None:
+        left_out["tilt limits"] = "STOPGAP keeps them in a wedge list, which wants every tilt"
     notes = [] if has_halves else ["STOPGAP wants a half set everywhere: all are A, which is read as none."]
     if has_halves and bool((table.half_sets == 0).any()):
         notes.append("Particles without a half set were put into A.")
@@ -129,39 +136,8 @@ def write_stopgap(path: Path, table: PoseTable, *, overwrite: bool = False) -> W
         left_out["voxel size"] = "a motive list does not hold it"
     check_names(path, names, overwrite=overwrite)
     write_star(path, {BLOCK: pd.DataFrame(fields)[list(_ORDER)]}, overwrite=overwrite)
-    return Written.of(table, [path, *write_names(path, names)], left_out, notes)
-
-
-def read_wedge_list(path: str | Path) -> dict[int, tuple[float, float]]:
-    """Return the lowest and highest tilt of each tomogram number, in degrees, from a STOPGAP wedge list.
-
-    Raises
-    ------
-    InputError
-        If it is no wedge list.
-    """
-    path = Path(path)
-    blocks = read_star(path)
-    if WEDGE_BLOCK not in blocks:
-        raise InputError(f"there is no data_{WEDGE_BLOCK}", cure="give a wedge list of STOPGAP", path=path)
-    frame = blocks[WEDGE_BLOCK]
-    tomograms = whole_numbers(frame, "tomo_num", path)
-    tilts = numbers(frame, ["tilt_angle"], path)[:, 0]
-    ranges = {}
-    for number in set(tomograms.tolist()):
-        own = tilts[tomograms == number]
-        ranges[int(number)] = (float(own.min()), float(own.max()))
-    return ranges
-
-
-def tilt_ranges_from(wedges: dict[int, tuple[float, float]], table: PoseTable, path: Path) -> Tensor:
-    """Return the tilt range of each particle (n, 2) by the number of its tomogram in a wedge list."""
-    tomograms, _ = numbers_of(table.tomograms)
-    lost = sorted(set(tomograms.tolist()) - set(wedges))
-    if lost:
-        raise InputError(
-            f"the wedge list has no tomogram {lost[0]}, which particles are in",
-            cure="give the wedge list that belongs to the particles",
-            path=path,
-        )
-    return torch.tensor([wedges[number] for number in tomograms.tolist()], dtype=torch.float64)
+    files = [path, *write_names(path, names)]
+    if series is not None:
+        write_wedge_list(wedges, series, names, overwrite=overwrite)
+        files.append(wedges)
+    return Written.of(table, files, left_out, notes)

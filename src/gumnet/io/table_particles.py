@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from gumnet.errors import InputError
 from gumnet.io.check import positive_voxel_size
-from gumnet.io.dynamo import FTYPE
 from gumnet.io.mrc import MrcSource
 from gumnet.io.numbered_volumes import volume_names
 from gumnet.io.pose_table import IMAGE, PoseTable
 from gumnet.io.relion import absolute_name, first_readable, image_entry, images_root
 from gumnet.io.relion_pose_table_write import relion_frame
 from gumnet.io.relion_poses import poses_from_table
-from gumnet.io.stopgap import read_wedge_list, tilt_ranges_from
 from gumnet.io.tables import read_pose_table
+from gumnet.io.wedge_list import with_tilts
 from gumnet.io.wedge_weights import wedge_source
 from gumnet.particles import Particles
 
@@ -59,7 +56,7 @@ def table_particles(path: str | Path, *, voxel_size_angstrom: float | None, besi
             cure="leave out --volumes, --wedge-list and --tilt-range",
             path=table.path,
         )
-    table = with_tilts(table, beside)
+    table = with_tilts(table, beside.wedge_list, beside.tilt_range)
     names = _names(table, beside.volumes)
     entries = tuple(image_entry(name, table.path) for name in names)
     header = first_readable(entries)
@@ -97,18 +94,6 @@ def table_particles(path: str | Path, *, voxel_size_angstrom: float | None, besi
         table=frame,
         optics=optics,
     )
-
-
-def with_tilts(table: PoseTable, beside: Beside) -> PoseTable:
-    """Return a table with the tilt ranges that were given beside it."""
-    if beside.tilt_range is not None:
-        ranges = torch.tensor([beside.tilt_range] * len(table), dtype=torch.float64)
-        return replace(table, tilt_ranges=ranges, extra=table.extra.drop(columns=FTYPE, errors="ignore"))
-    if beside.wedge_list is not None:
-        return replace(
-            table, tilt_ranges=tilt_ranges_from(read_wedge_list(beside.wedge_list), table, beside.wedge_list)
-        )
-    return table
 
 
 def _names(table: PoseTable, volumes: Path | None) -> list[str]:

@@ -8,6 +8,7 @@ Either way ``x_image = P x_tomogram``. Only the rotation part of P is kept: the 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,12 @@ class TiltSeries:
     def __len__(self) -> int:
         return len(self.matrices)
 
+    @property
+    def tilts_degrees(self) -> Tensor:
+        """Tilt about y of each image, (t,), from the beam in the tomogram, which is the third row of P."""
+        beam = self.matrices[:, 2]
+        return torch.rad2deg(torch.atan2(-beam[:, 0], torch.hypot(beam[:, 1], beam[:, 2])))
+
     def defocus_offsets_angstrom(self, position_angstrom: Vectors) -> Tensor:
         """Return what is added to the defocus of each tilt, (t,), at a position (3,) from the tomogram's centre.
 
@@ -120,6 +127,15 @@ def read_tomograms(path: str | Path) -> Tomograms:
     table = blocks["global"]
     names = _column(table, NAME, path)
     return Tomograms(path, {str(n): _series(table.iloc[i], str(n), blocks, path) for i, n in enumerate(names)})
+
+
+def tilt_series_of(path: Path, names: Iterable[str]) -> Tomograms | None:
+    """Return a table of tomograms if it has the tilts of all named ones; None if not, as when files are elsewhere."""
+    try:
+        tomograms = read_tomograms(path)
+    except InputError:
+        return None
+    return tomograms if set(names) <= set(tomograms.series) else None
 
 
 def tomogram_sizes_angstrom(path: str | Path) -> dict[str, tuple[float, float, float]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.geometry.wedge import missing_wedge
-from gumnet.io.dynamo import FTYPE
+from gumnet.io.pose_table import FTYPE
 from gumnet.particles import InMemory, SharedWeights, Source
 from gumnet.types import Weights
 
