@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+import gumnet.cli.convert
 from gumnet.cli.main import main
+from gumnet.io.convert import TARGETS
 from gumnet.io.mrc import read_map, write_map
 from gumnet.io.read import read_particles
 
@@ -58,6 +61,10 @@ def test_convert_asks_for_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["convert", str(table), str(star), "--voxel-size", "5", "--to", "relion4"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main(["convert", str(table), str(star), "--voxel-size", "5", "--to", "relion4", "--overwrite"]) == 0
+
+
+def test_the_formats_of_the_command_are_those_of_the_library() -> None:
+    assert get_args(gumnet.cli.convert.Target) == TARGETS
 
 
 def test_coordinates_in_voxels_of_another_size(tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ def tables(draw: st.DrawFn) -> PoseTable:
     angles = draw(st.lists(st.tuples(angle, angle, angle), min_size=n, max_size=n))
     places = draw(st.lists(st.tuples(place, place, place), min_size=n, max_size=n))
     shift = draw(st.tuples(*[st.floats(-30, 30)] * 3))
-    names = draw(st.lists(st.sampled_from(["TS_007", "TS_12", "run/a_b.mrc", "3"]), min_size=n, max_size=n))
+    names = draw(st.lists(st.sampled_from(["TS_007", "TS_12", "run/a_b.mrc", "3", "a b"]), min_size=n, max_size=n))
     numbers = draw(st.lists(st.integers(1, 10**6), min_size=n, max_size=n, unique=True))
-    classes = draw(st.lists(st.integers(1, 9), min_size=n, max_size=n))
+    classes = draw(st.lists(st.sampled_from([1, 2, 9, -1]), min_size=n, max_size=n))
     return PoseTable(
         path=Path("drawn"),
         program="RELION",
@@ -226,6 +226,27 @@ def test_relion_5_counts_from_the_centre(tmp_path: Path) -> None:
         convert(tmp_path / "p.star", tmp_path / "b.tbl")
     convert(tmp_path / "p.star", tmp_path / "b.tbl", tomogram_size=(301, 200, 60))
     np.testing.assert_allclose(np.loadtxt(tmp_path / "b.tbl")[23:26], [101, 51, 21])
+
+
+@pytest.mark.parametrize("width", [26, 35, 42])
+def test_all_columns_of_dynamo_come_back(tmp_path: Path, width: int) -> None:
+    """Through RELION's table, which keeps what it does not know."""
+    rng = np.random.default_rng(5)
+    rows = rng.uniform(1, 50, (4, width)).round(3)
+    rows[:, [0, 19, 20, 21]] = rows[:, [0, 19, 20, 21]].round()
+    rows[:, 12] = 1
+    np.savetxt(tmp_path / "a.tbl", rows, fmt="%.9g")
+    convert(tmp_path / "a.tbl", tmp_path / "p.star", to="relion4", voxel_size_angstrom=8)
+    convert(tmp_path / "p.star", tmp_path / "b.tbl")
+    back = np.loadtxt(tmp_path / "b.tbl")
+    kept = [i for i in range(width) if i != 35 or width > 36]
+    np.testing.assert_allclose(back[:, kept], rows[:, kept], atol=1e-5)
+    if width < 36:
+        assert (back[:, 35] == 8).all()
+    # A NaN in a column that is not needed is kept; programs leave some there.
+    rows[1, 10] = np.nan
+    np.savetxt(tmp_path / "a.tbl", rows, fmt="%.9g")
+    assert np.isnan(read_pose_table(tmp_path / "a.tbl").extra["dynamoCc2"][1])
 
 
 def test_what_the_target_needs_is_asked_for_and_what_it_cannot_hold_is_named(shared_data: Path, tmp_path: Path) -> None:

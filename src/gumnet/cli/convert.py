@@ -9,7 +9,7 @@ from typing import Literal
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
 
 # The same as gumnet.io.convert.Target, which would import torch for --help.
-_Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
+Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
 
 
 def convert(

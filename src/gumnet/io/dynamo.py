@@ -30,13 +30,17 @@ FEWEST, MOST, USUAL = 26, 42, 35
 """Numbers of columns that a table may have, and that Dynamo writes."""
 _TAG, _SHIFT, _ANGLES, _SCORE, _TILTS = 1, (4, 5, 6), (7, 8, 9), 10, (14, 15)
 _TOMOGRAM, _REGION, _CLASS, _POSITION, _VOXEL = 20, 21, 22, (24, 25, 26), 36
+_NEEDED = (_TAG, *_SHIFT, *_ANGLES, *_TILTS, _TOMOGRAM, _REGION, _CLASS, *_POSITION)
+"""The columns in which a NaN is an error; programs leave some in others."""
 _OTHERS = {
     2: "Aligned", 3: "Averaged", 11: "Cc2", 12: "Cpu", 13: "Ftype", 16: "Xmintilt", 17: "Xmaxtilt", 18: "Fs1",
     19: "Fs2", 23: "Annotation", 27: "Dshift", 28: "Daxis", 29: "Dnarot", 30: "Dcc", 31: "Otag", 32: "Npar",
-    33: "Column33", 34: "Ref", 35: "Sref", 37: "Def", 38: "Column38", 39: "Column39", 40: "Column40", 41: "Eig1",
-    42: "Eig2",
+    33: "Column33", 34: "Ref", 35: "Sref", 36: "Apix", 37: "Def", 38: "Column38", 39: "Column39", 40: "Column40",
+    41: "Eig1", 42: "Eig2",
 }  # fmt: skip
 _COLUMN = {f"dynamo{name}": number for number, name in _OTHERS.items()}
+_APIX = "dynamoApix"
+"""Column 36, where it is not the voxel size of all particles."""
 _ALWAYS = ("dynamoAligned", "dynamoAveraged", FTYPE)
 
 
@@ -69,10 +73,11 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
     def labels(number: int, name: str) -> Tensor:
         return whole(columns((number,))[:, 0], f"column {number} ({name})", path)
 
+    others = {name: column(n) for name, n in _COLUMN.items() if name in _ALWAYS or bool(column(n).any())}
     scores, tilts, size = columns((_SCORE,))[:, 0], columns(_TILTS), column(_VOXEL)
     if voxel_size_angstrom is None and size.min() > 0 and size.max() - size.min() <= 1e-3 * size.max():
         voxel_size_angstrom = float(size[0])
-    others = {name: column(n) for name, n in _COLUMN.items() if name in _ALWAYS or bool(column(n).any())}
+        others.pop(_APIX, None)
     return PoseTable(
         path=path,
         program="Dynamo",
@@ -110,9 +115,11 @@ def _values(path: Path) -> NDArray[np.float64]:
         raise InputError(f"the table cannot be read ({error})", cure=cure, path=path) from None
     if not FEWEST <= values.shape[1] <= MOST:
         raise InputError(f"the table has {values.shape[1]} columns", cure=cure, path=path)
-    bad = np.argwhere(~np.isfinite(values))
+    needed = np.array(_NEEDED) - 1
+    bad = np.argwhere(~np.isfinite(values[:, needed]))
     if len(bad):
-        raise InputError(f"column {bad[0, 1] + 1} is NaN or infinite in row {bad[0, 0] + 1}", cure=_MEND, path=path)
+        row, column = bad[0, 0] + 1, _NEEDED[bad[0, 1]]
+        raise InputError(f"column {column} is NaN or infinite in row {row}", cure=_MEND, path=path)
     return values
 
 

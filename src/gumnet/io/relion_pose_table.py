@@ -25,9 +25,9 @@ from gumnet.io.relion_poses import (
     SUBTOMOGRAM_ANGLES,
     poses_from_table,
 )
-from gumnet.io.relion_table import RelionTable, labels, numbers, optional_numbers, read_relion_table
+from gumnet.io.relion_table import RelionTable, labels, numbers, optional_numbers, read_relion_table, whole
 from gumnet.io.tomograms import NAME, tomogram_sizes_angstrom
-from gumnet.types import Rotations
+from gumnet.types import Labels, Rotations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,10 +97,10 @@ def read_relion_pose_table(
         coordinates=coordinates,
         shifts=(turned @ poses.shifts[..., None])[..., 0] * scale,
         tomograms=names,
-        numbers=labels(frame, NUMBER, table.path) if NUMBER in frame.columns else torch.arange(1, len(frame) + 1),
+        numbers=_whole(frame, NUMBER, table.path) if NUMBER in frame.columns else torch.arange(1, len(frame) + 1),
         half_sets=labels(frame, HALF_SET, table.path, largest=2),
-        classes=labels(frame, CLASS, table.path),
-        objects=labels(frame, OBJECT, table.path),
+        classes=_whole(frame, CLASS, table.path),
+        objects=_whole(frame, OBJECT, table.path),
         scores=poses.scores,
         tilt_ranges=optional_numbers(frame, TILTS, table.path),
         voxel_size_angstrom=size,
@@ -113,6 +113,13 @@ def read_relion_pose_table(
     )
     known = result.halves_of_tomograms() is not None
     return result.from_corner() if known else result
+
+
+def _whole(frame: pd.DataFrame, column: str, path: Path) -> Labels:
+    """Return a column of whole numbers, which other programs may have made negative; zeros where it is not there."""
+    if column not in frame.columns:
+        return torch.zeros(len(frame), dtype=torch.int64)
+    return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
 
 
 def _version(table: RelionTable) -> str:
