@@ -94,7 +94,9 @@ def test_warp_tilt_stacks_as_relion_5_are_the_same_particles(shared_data: Path, 
     torch.testing.assert_close(after.poses.rotations, before.poses.rotations, atol=1e-7, rtol=0)
 
 
-def test_average_of_a_dynamo_folder(tmp_path: Path, generator: torch.Generator) -> None:
+def test_average_of_a_dynamo_folder(
+    tmp_path: Path, generator: torch.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
     table, folder = dynamo_table(tmp_path / "a.tbl"), tmp_path / "volumes"
     folder.mkdir()
     for number in (1, 2):
@@ -103,4 +105,10 @@ def test_average_of_a_dynamo_folder(tmp_path: Path, generator: torch.Generator) 
     call = ["average", str(table), "--volumes", str(folder), "--voxel-size", "8", "--iterations", "0"]
     assert main([*call, "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "map.mrc").exists()
+    facts = ["info", str(table), "--volumes", str(folder), "--voxel-size", "8", "--tilt-range", "-40", "50", "--json"]
+    capsys.readouterr()
+    assert main(facts) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["tilt_range_degrees"] == pytest.approx([-40, 50], abs=5)
+    assert (said["missing"], said["images"]) == ({}, "all 2 there")
     assert len(read_particles(tmp_path / "out" / "particles.star")) == 2

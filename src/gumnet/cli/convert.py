@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
+from cyclopts import Parameter
+
+from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, TiltRange, say
 
 # The same as gumnet.io.convert.Target, which would import torch for --help.
 Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
@@ -21,9 +23,9 @@ def convert(
     voxel_size: float | None = None,
     out_voxel_size: float | None = None,
     tomograms: Path | None = None,
-    tomogram_size: tuple[float, float, float] | None = None,
+    tomogram_size: Annotated[tuple[float, float, float] | None, Parameter(negative="")] = None,
     wedge_list: Path | None = None,
-    tilt_range: tuple[float, float] | None = None,
+    tilt_range: TiltRange = None,
     json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,

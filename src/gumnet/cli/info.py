@@ -6,7 +6,7 @@ import json as json_format
 from pathlib import Path
 from typing import Any
 
-from gumnet.cli.options import COMMON, Common, Flag, say
+from gumnet.cli.options import COMMON, Common, Flag, TiltRange, say
 from gumnet.errors import InputError
 
 _KNOWN = (
@@ -24,7 +24,7 @@ def info(
     voxel_size: float | None = None,
     volumes: Path | None = None,
     wedge_list: Path | None = None,
-    tilt_range: tuple[float, float] | None = None,
+    tilt_range: TiltRange = None,
     common: Common = COMMON,
 ) -> None:
     """Say what a particle table, a folder, a map or a model holds, and what is missing for which command.

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option that takes no value and is off unless given."""
 
+TiltRange = Annotated[tuple[float, float] | None, Parameter(negative="", allow_leading_hyphen=True)]
+"""Lowest and highest tilt in degrees, two numbers of which the first begins with a hyphen."""
+
 ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("ARGUMENTS", default=())
 """The command line that is running, without the program's name; for reports."""
 
@@ -129,7 +132,7 @@ class Reading:
     skip_bad: Flag = False
     volumes: Path | None = None
     wedge_list: Path | None = None
-    tilt_range: tuple[float, float] | None = None
+    tilt_range: TiltRange = None
 
     def particles(self, path: Path, bad_list: Path, *, overwrite: bool, list_ends_in: Path | None = None) -> Particles:
         """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.
