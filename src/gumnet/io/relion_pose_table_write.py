@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Version = Literal["3.0", "3.1", "4", "5"]
 _IMAGES = (IMAGE, "rlnCtfImage")
+_OF_STACKS = ["rlnImageDimensionality", "rlnImageSize"]
 
 
 def write_relion(path: Path, table: PoseTable, version: Version, *, overwrite: bool = False) -> Written:
@@ -60,6 +61,10 @@ def write_relion(path: Path, table: PoseTable, version: Version, *, overwrite: b
         assert size is not None
         frame, optics, more = _optics(frame, table, size, version)
         notes += more
+        if table.stacks_2d and version != "5":
+            # Without its images the table must not say that they are 2D.
+            optics = optics.drop(columns=_OF_STACKS, errors="ignore")
+            left_out |= {name: left_out.get(IMAGE, "of 2D tilt stacks") for name in _OF_STACKS}
     blocks: dict[str, pd.DataFrame | dict[str, Any]] = {}
     if version == "5":
         blocks["general"] = {"rlnTomoSubTomosAre2DStacks": int(table.stacks_2d)}
