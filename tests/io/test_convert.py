@@ -268,6 +268,7 @@ def test_what_the_target_needs_is_asked_for_and_what_it_cannot_hold_is_named(sha
         "2D tilt stacks"
         in convert(shared_data / REAL[-1], tmp_path / "r.star", to="relion4").written.left_out["rlnImageName"]
     )
+    assert "rlnImageDimensionality" not in read_star(tmp_path / "r.star")["optics"]
 
 
 def test_tomograms_are_numbers_where_they_must_be_and_names_again(shared_data: Path, tmp_path: Path) -> None:
