@@ -113,8 +113,9 @@ def extract(
     from gumnet.extraction.extract import ExtractConfig
     from gumnet.extraction.extract import extract as run
     from gumnet.io.picks import read_picks
-    from gumnet.io.read import FOLDER_TABLE, drop_unreadable
+    from gumnet.io.read import drop_unreadable
     from gumnet.io.relion_write import write_particles
+    from gumnet.io.tables import FOLDER_TABLE
     from gumnet.report.folder import whole_folder
 
     config = ExtractConfig(
