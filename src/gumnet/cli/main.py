@@ -15,7 +15,7 @@ from gumnet.errors import InputError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = ("demo", "simulate", "extract", "train", "align", "average", "fsc", "info")
+COMMANDS = ("demo", "simulate", "extract", "train", "align", "average", "fsc", "info", "convert")
 
 
 def build() -> App:

@@ -59,7 +59,7 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
     names = table.particles[PARTICLE_NAME if PARTICLE_NAME in table.particles.columns else IMAGE]
     root = _images_root(table, IMAGE)
     frame = table.particles.copy()
-    frame[IMAGE] = [_absolute(name, root) for name in frame[IMAGE]]
+    frame[IMAGE] = [absolute_name(name, root) for name in frame[IMAGE]]
     optics = table.optics
     volumes: Source
     weights: Source | None
@@ -76,7 +76,7 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         volumes, weights = MrcSource(entries, header.shape[-1]), None
         if CTF_IMAGE in frame.columns:
             ctf_root = _images_root(table, CTF_IMAGE)
-            frame[CTF_IMAGE] = [_absolute(name, ctf_root) for name in frame[CTF_IMAGE]]
+            frame[CTF_IMAGE] = [absolute_name(name, ctf_root) for name in frame[CTF_IMAGE]]
             ctf_entries = tuple(_entry(name, table.path) for name in frame[CTF_IMAGE])
             weights = CtfSource(ctf_entries, volumes.box, premultiplied(table))
             volumes = CtfMultiplied(volumes, weights)
@@ -107,7 +107,8 @@ def split_name(name: str) -> tuple[str, str]:
     return (number, file) if at else ("", name)
 
 
-def _absolute(name: object, root: Path) -> str:
+def absolute_name(name: object, root: Path) -> str:
+    """Return an image name with the folder ``root`` before its file."""
     number, file = split_name(str(name))
     path = os.path.join(root, file)
     return f"{number}@{path}" if number else path
