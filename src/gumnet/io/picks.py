@@ -20,6 +20,7 @@ from gumnet.io.check import existing_file, positive_voxel_size
 from gumnet.io.convert import TABLE_SUFFIXES, read_pose_table, star_program
 from gumnet.io.picks_text import read_text_table
 from gumnet.io.relion_optics import optics_rows, voxel_size_from_table
+from gumnet.io.relion_pose_table import NUMBER, OBJECT, TILTS
 from gumnet.io.relion_poses import (
     ORIGINS,
     ORIGINS_LONG,
@@ -253,7 +254,10 @@ def _from_pose_table(path: Path, first_voxel: float, voxel_size_angstrom: float 
         )
     n, size = len(table), table.voxel_size_angstrom
     frame = table.extra.drop(columns=[c for c in table.extra.columns if c in _IMAGES]).reset_index(drop=True)
-    told = {"rlnRandomSubset": table.half_sets, "rlnClassNumber": table.classes.clamp(min=0), TUBE: table.objects}
+    told = {"rlnRandomSubset": table.half_sets, "rlnClassNumber": table.classes.clamp(min=0), OBJECT: table.objects}
+    told |= {NUMBER: table.numbers}
+    if table.tilt_ranges is not None:
+        told |= dict(zip(TILTS, table.tilt_ranges.T, strict=True))
     frame = frame.assign(**{column: values.numpy() for column, values in told.items() if bool(values.any())})
     named = all(table.tomograms)
     frame = frame.assign(**{NAME: list(table.tomograms)}) if named else frame
@@ -266,7 +270,7 @@ def _from_pose_table(path: Path, first_voxel: float, voxel_size_angstrom: float 
         offsets_angstrom=zero if size is None else table.shifts * size,
         tomograms=table.tomograms if named else (None,) * n,
         voxel_sizes_angstrom=None if size is None else torch.full((n,), size, dtype=torch.float64),
-        filaments=_tubes(frame),
+        filaments=tuple(str(int(number)) for number in table.objects),
         scores=table.scores,
         table=pd.DataFrame(frame, index=range(n)),
     )
