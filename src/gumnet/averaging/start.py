@@ -177,7 +177,11 @@ class _Run:
     def of_others(self, lattice: Lattice, sums: Tensor, data: LowBand) -> Tensor:
         """Return maps (F, K, N, N, N), those of fold f without the particles of that fold."""
         total = sums.sum(dim=0)
-        maps = [torch.stack([lattice.map(s, data.signal) * self.mask for s in total - part]) for part in sums]
+        one = sums[::2].sum(dim=0)
+        signal = [lattice.common_power(a, b - a) for a, b in zip(one, total)]
+        signal = [torch.minimum(s,data.signal) for s in signal]
+        if self.on_step and len(self.history)%4==0: print('      tau/signal',[round(float(x),3) for x in (signal[0]/data.signal)[1:]])
+        maps = [torch.stack([lattice.map(s, w) * self.mask for s, w in zip(total - part, signal)]) for part in sums]
         return torch.stack(maps)
 
     def band(self, number: int, shells: int, maps: Tensor) -> _State:
