@@ -123,6 +123,9 @@ def first_maps(
         Called after each step, to show it.
     """
     run = _Run(data, config, mask, generator, on_step)
+    import os
+    if os.environ.get('ADAPT'):
+        return run.finished(run.adaptive(1))
     best, *others = (run.band(number, config.shells[0], run.random_maps()) for number in range(1, config.starts + 1))
     for other in others:
         best = max(best, other, key=lambda state: state.evidence)
@@ -179,10 +182,29 @@ class _Run:
         total = sums.sum(dim=0)
         one = sums[::2].sum(dim=0)
         signal = [lattice.common_power(a, b - a) for a, b in zip(one, total)]
-        signal = [torch.minimum(s,data.signal) for s in signal]
-        if self.on_step and len(self.history)%4==0: print('      tau/signal',[round(float(x),3) for x in (signal[0]/data.signal)[1:]])
+        self.ratio=(torch.stack(signal)/data.signal).mean(0)
+        mix=getattr(self,'mix',0.)
+        signal = [torch.minimum(s,data.signal)**mix*data.signal**(1-mix) for s in signal]
         maps = [torch.stack([lattice.map(s, w) * self.mask for s, w in zip(total - part, signal)]) for part in sums]
         return torch.stack(maps)
+
+    def adaptive(self, number):
+        import os
+        plan=[(int(q.split(':')[0]),int(q.split(':')[1]),float(q.split(':')[2]),float(q.split(':')[3]),float(q.split(':')[4])) for q in os.environ['PLAN'].split(',')]
+        maps = self.random_maps(); old=None
+        shares = torch.full((self.config.classes,), 1 / self.config.classes)
+        for shells,steps,mix,relax,temper in plan:
+          self.mix=mix; self.temper=temper
+          for it in range(steps):
+            data = self.data.up_to(shells); lattice = Lattice(data.band)
+            found = self.step(data, maps, shares)
+            new = self.of_others(lattice, found.sums, data)
+            maps = new + relax*(new-old) if relax and old is not None and old.shape==new.shape else new
+            old = new
+            seen = found.classes.mean(dim=0)
+            if self.on_step and it%5==4: print('      tau/signal',[round(float(x),3) for x in (self.ratio)[1:]])
+            self.tell(StartStep(number, shells, float(found.evidence.mean()), tuple(seen.tolist()), float(found.poses.scores.mean())))
+        return _State(number, shells, maps, 0.)
 
     def band(self, number: int, shells: int, maps: Tensor) -> _State:
         """Return the maps after the steps in the shells up to ``shells``."""
@@ -215,7 +237,7 @@ class _Run:
         turn = random_rotations(1, generator=self.generator)[0]
         rotations = turn @ super_fibonacci(grid_size_for_spacing(SPACING_DEGREES / shells))
         shifts = shift_grid(data.band.box, shells, self.config.max_shift)
-        temper = 1.0 if everyone else self.config.tempers[self.config.shells.index(shells)]
+        temper = 1.0 if everyone else getattr(self,'temper',1.0)
         return expect(data, maps, folds, rotations, shifts, shares=shares, temper=temper)
 
     def finished(self, state: _State) -> FirstMaps:
