@@ -59,10 +59,15 @@ def solve(grid: InsertionGrid, sums: Tensor) -> tuple[Spectra, Weights]:
     box = min(grid.box, fast_size(2 * grid.shells + _GUARD_SHELLS))
     data, padded_weights = grid.folded(sums, box)
     correction, held = _corrections(box, sums)
-    right = _crop(to_real(data, PADDING * box) / correction, box)
-    weights = _gathered(to_real(padded_weights + 0j, PADDING * box) / correction, box)
-    system = _Normal(to_fourier(to_real(padded_weights + 0j, PADDING * box) / held).real.clamp_min(0), weights)
-    spectrum = to_fourier(system.solve(right)) * system.total * system.observed
+    weights = _gathered(_real(padded_weights) / correction)
+    # Shells of all weights count alike: what strong ones leave at the edges of the box would drown weak ones.
+    level = shell_level(padded_weights)
+    even = torch.where(level > 0, 1 / torch.where(level > 0, level, 1.0), 0.0)
+    right = _crop(to_real(data * even, PADDING * box) / correction, box)
+    balanced = _real(padded_weights * even)
+    system = _Normal(to_fourier(balanced / held).real.clamp_min(0), _gathered(balanced / correction))
+    total, observed = denominator(weights, shell_level(weights))
+    spectrum = to_fourier(system.solve(right)) * total * observed
     return _enlarged(spectrum, grid.box), _enlarged(weights, grid.box)
 
 
@@ -116,9 +121,14 @@ def _corrections(box: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return whole, held
 
 
-def _gathered(transform: Tensor, box: int) -> Weights:
+def _real(weights: Weights) -> Tensor:
+    """Return the real-space form (P, P, P) of weights (P, P, P // 2 + 1)."""
+    return to_real(torch.complex(weights, torch.zeros_like(weights)), weights.shape[-2])
+
+
+def _gathered(transform: Tensor) -> Weights:
     """Return weights at the coefficients of a box, each from the points around it, of their padded real-space form."""
-    size = PADDING * box
+    size = transform.shape[-1]
     axis = torch.arange(size, device=transform.device, dtype=transform.dtype) - centre(size)
     # 1, and 1/2 for both neighbours, along each axis.
     window = (1 + torch.cos(2 * math.pi * axis / size)) / PADDING
