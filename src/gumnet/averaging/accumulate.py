@@ -8,71 +8,17 @@ stays 0, what few observed counts as much signal as what all did.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from gumnet.averaging.insertion import InsertionGrid, samples
-from gumnet.averaging.solve import denominator, shell_level, solve
+from gumnet.averaging.solve import solve
+from gumnet.averaging.sums import BoxSums
 from gumnet.errors import InputError
-from gumnet.geometry.fourier import shell_sums, spread_shells, to_fourier, to_real
+from gumnet.geometry.fourier import to_fourier
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Spectra, Volume, Volumes, Weights
-
-if TYPE_CHECKING:
-    from gumnet.geometry.symmetry import PointGroup
-
-
-@dataclass(frozen=True)
-class BoxSums:
-    """Sums on the grid of a box, from which the average comes: those that the least-squares map would have.
-
-    Parameters
-    ----------
-    box
-        Side N, in voxels.
-    spectrum
-        ``weights * signal + noise`` of all particles together, (N, N, N // 2 + 1), complex.
-    weights
-        Sum of their weights on the reference, (N, N, N // 2 + 1).
-    count
-        Number of particles, each counted by its confidence.
-    """
-
-    box: int
-    spectrum: Spectra
-    weights: Weights
-    count: float
-
-    def with_spectrum(self, spectrum: Spectra) -> BoxSums:
-        """Return sums of the same weights with another spectrum (N, N, N // 2 + 1)."""
-        return replace(self, spectrum=spectrum)
-
-    def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
-        """Return the average (N, N, N), float32 on the CPU.
-
-        ``spectrum / (weights + tau)``, where ``tau`` is the noise-to-signal ratio of the average times the mean weight
-        of the shell. With the true ratio it is the Wiener estimate: the noise of a coefficient is ``noise / weights``,
-        and ``tau = noise / signal``. What no particle observed is 0.
-
-        Parameters
-        ----------
-        noise_to_signal
-            Noise over signal power of the average, one number or one a shell (N // 2 + 1,). 0 is the least-squares
-            average, but for coefficients that few particles observed (`gumnet.averaging.solve.LEAST_OBSERVED`).
-            Frequencies beyond the last whole shell, the corners, are 0.
-        """
-        level = shell_level(self.weights)
-        ratio = torch.as_tensor(noise_to_signal, dtype=level.dtype, device=level.device)
-        tau = level * (ratio if ratio.ndim == 0 else spread_shells(ratio, self.box))
-        total, observed = denominator(self.weights, level)
-        total = torch.maximum(self.weights + tau, total)
-        spectrum = torch.where(observed, self.spectrum / torch.where(observed, total, 1.0), 0.0)
-        return to_real(spectrum, self.box).to("cpu", torch.float32)
-
 
 class Accumulator:
     """Running sums of spectra and weights, from which the average comes.
@@ -99,6 +45,7 @@ class Accumulator:
     ) -> None:
         self.box = box
         self.count = 0.0
+        self._poses = 0
         self.grid = InsertionGrid(box, box // 2 if shells is None else min(shells, box // 2))
         self._sums = self.grid.zeros(device, dtype)
         self._reduced: BoxSums | None = None
@@ -150,12 +97,13 @@ class Accumulator:
             observed = taken.take(weights.to(sums.device)).to(sums.dtype)
         self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, rows.to(sums.device), counts)
         self.count += float(counts.sum())
+        self._poses += int((counts > 0).sum())
         self._reduced = None
 
     def reduced(self) -> BoxSums:
         """Return the sums on the grid of the box: the least-squares map, and the weights that it was observed with."""
         if self._reduced is None:
-            self._reduced = BoxSums(self.box, *solve(self.grid, self._sums), self.count)
+            self._reduced = BoxSums(self.box, *solve(self.grid, self._sums, single=self._poses == 1), self.count)
         return self._reduced
 
     @property
@@ -175,9 +123,11 @@ class Accumulator:
 
     def merge(self, other: Accumulator) -> Accumulator:
         """Return the sums of both, for averages made in parts."""
-        both = self._like()
+        sums = self._sums
+        both = Accumulator(self.box, shells=self.grid.shells, device=sums.device, dtype=sums.dtype)
         both._sums = self._sums + other._sums.to(self._sums)
         both.count = self.count + other.count
+        both._poses = self._poses + other._poses
         return both
 
     def with_spectrum(self, spectrum: Spectra) -> BoxSums:
@@ -187,32 +137,6 @@ class Accumulator:
     def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
         """Return the average (N, N, N), float32 on the CPU; see `BoxSums.result`."""
         return self.reduced().result(noise_to_signal)
-
-    @torch.no_grad()
-    def at_poses(self, poses: Poses) -> Accumulator:
-        """Return the sums put on another reference, as one particle at each of p poses; their mean.
-
-        Costs p insertions, however many particles were added; the count stays.
-        """
-        other = self._like()
-        sums, size = self.reduced(), len(poses)
-        volume = to_real(sums.spectrum, self.box)[None]
-        share = torch.full((size,), 1 / size, dtype=torch.float64)
-        other.add(volume, sums.weights[None], poses, confidences=share, rows=torch.zeros(size, dtype=torch.int64))
-        other.count = self.count
-        return other
-
-    def symmetrised(self, group: PointGroup) -> Accumulator:
-        """Return the mean of the sums over all members of a point group about the centre.
-
-        The mean and not the sum: weights and count stay those of the particles. The noise is less than they say, by up
-        to the order of the group; the correlation of half maps shows by how much.
-        """
-        shifts = torch.zeros(group.order, 3, dtype=torch.float64)
-        return self.at_poses(Poses.of(group.rotations, shifts))
-
-    def _like(self) -> Accumulator:
-        return Accumulator(self.box, shells=self.grid.shells, device=self._sums.device, dtype=self._sums.dtype)
 
 
 def default_batch_size(box: int, device: torch.device) -> int:

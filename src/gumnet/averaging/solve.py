@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gumnet.averaging.insertion import PADDING, InsertionGrid, kernel_transform
-from gumnet.geometry.fourier import fast_size, shell_sums, spread_shells, to_fourier, to_real
+from gumnet.geometry.fourier import fast_size, frequencies, shell_indices, shell_sums, spread_shells, to_fourier, to_real
 from gumnet.types import Spectra, Volume, Weights, centre
 
 LEAST_OBSERVED = 0.1
@@ -27,13 +27,20 @@ UNOBSERVED = 1e-3
 _STEPS = 10
 _CONVERGED = 1e-6
 """Share of the first residual, squared, at which the steps end."""
+_ROUNDS = 3
 _GUARD_SHELLS = 8
+_TINY = 1e-30
+
+
+def shell_means(weights: Weights) -> Tensor:
+    """Return the mean weight of each shell, (N // 2 + 1,)."""
+    box = weights.shape[-2]
+    return shell_sums(weights, box) / shell_sums(torch.ones_like(weights), box)
 
 
 def shell_level(weights: Weights) -> Weights:
     """Return the mean weight of each coefficient's shell, (N, N, N // 2 + 1), 0 beyond the last whole one."""
-    box = weights.shape[-2]
-    return spread_shells(shell_sums(weights, box) / shell_sums(torch.ones_like(weights), box), box)
+    return spread_shells(shell_means(weights), weights.shape[-2])
 
 
 def denominator(weights: Weights, level: Weights) -> tuple[Weights, Tensor]:
@@ -41,13 +48,15 @@ def denominator(weights: Weights, level: Weights) -> tuple[Weights, Tensor]:
     return torch.maximum(weights, LEAST_OBSERVED * level), (level > 0) & (weights > UNOBSERVED * level)
 
 
-def solve(grid: InsertionGrid, sums: Tensor) -> tuple[Spectra, Weights]:
+def solve(grid: InsertionGrid, sums: Tensor, *, single: bool = False) -> tuple[Spectra, Weights]:
     """Return sums of insertion as those of a box.
 
     Parameters
     ----------
     sums
         From `InsertionGrid.insert`, (3, *shape).
+    single
+        Whether a single particle was inserted.
 
     Returns
     -------
@@ -58,14 +67,16 @@ def solve(grid: InsertionGrid, sums: Tensor) -> tuple[Spectra, Weights]:
     # Low shells alone are the whole of a smaller box over the same extent.
     box = min(grid.box, fast_size(2 * grid.shells + _GUARD_SHELLS))
     data, padded_weights = grid.folded(sums, box)
-    correction, held = _corrections(box, sums)
-    weights = _gathered(_real(padded_weights) / correction)
+    correction, held = _corrections(box, sums, single=single)
+    weights = _at_coefficients(_local_sums(_real(padded_weights) / correction))
+    # What the kernel carries beyond the last shell is too little to divide by.
+    weights = weights * (shell_indices(box, device=sums.device) <= grid.shells)
     # Shells of all weights count alike: what strong ones leave at the edges of the box would drown weak ones.
-    level = shell_level(padded_weights)
-    even = torch.where(level > 0, 1 / torch.where(level > 0, level, 1.0), 0.0)
+    even = _between_shells(shell_means(weights)[: grid.shells + 1], PADDING * box)
     right = _crop(to_real(data * even, PADDING * box) / correction, box)
     balanced = _real(padded_weights * even)
-    system = _Normal(to_fourier(balanced / held).real.clamp_min(0), _gathered(balanced / correction))
+    inside = _at_coefficients(_local_sums(balanced / correction)) * (weights > 0)
+    system = _Normal(_positive(balanced / held), inside)
     total, observed = denominator(weights, shell_level(weights))
     spectrum = to_fourier(system.solve(right)) * total * observed
     return _enlarged(spectrum, grid.box), _enlarged(weights, grid.box)
@@ -109,16 +120,34 @@ class _Normal:
         return found
 
 
-def _corrections(box: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _corrections(box: int, like: Tensor, *, single: bool) -> tuple[Tensor, Tensor]:
     """Return what the kernel multiplies a padded real-space box by, over its eight points a coefficient.
 
-    The second one is held from the edge of the box on: further out, where little is, it would raise what aliases.
+    The second one, for the weights, is held from the edge of the box on: further out it would raise what aliases. The
+    aliases of a single particle are as strong as anything, so there it is held from the centre on.
     """
     size = PADDING * box
     axis = torch.arange(size, device=like.device, dtype=like.dtype) - centre(size)
-    curves = [kernel_transform(a / size).to(like) / PADDING for a in (axis, axis.clamp(-box / 2, box / 2))]
+    reach = 0.0 if single else box / 2
+    curves = [kernel_transform(a / size).to(like) / PADDING for a in (axis, axis.clamp(-reach, reach))]
     whole, held = (c[:, None, None] * c[:, None] * c for c in curves)
     return whole, held
+
+
+def _between_shells(means: Tensor, size: int) -> Tensor:
+    """Return one over the means of shells (s + 1,) at the points of a padded grid (P, P, P // 2 + 1).
+
+    Linear between shells: a step would tell apart points that share a coefficient. 0 where a shell has no weights, and
+    beyond the last one.
+    """
+    radius = frequencies(size, device=means.device, dtype=means.dtype).norm(dim=-1) * (size / PADDING)
+    within = radius <= len(means) - 0.5
+    radius = radius.clamp(max=len(means) - 1)
+    below = radius.long()
+    above = (below + 1).clamp(max=len(means) - 1)
+    level = torch.lerp(means[below], means[above], radius - below)
+    seen = within & (level > 0)
+    return torch.where(seen, 1 / torch.where(seen, level, 1.0), 0.0)
 
 
 def _real(weights: Weights) -> Tensor:
@@ -126,14 +155,33 @@ def _real(weights: Weights) -> Tensor:
     return to_real(torch.complex(weights, torch.zeros_like(weights)), weights.shape[-2])
 
 
-def _gathered(transform: Tensor) -> Weights:
-    """Return weights at the coefficients of a box, each from the points around it, of their padded real-space form."""
+def _local_sums(transform: Tensor) -> Weights:
+    """Return at each point of a padded grid the weights at it, those of its neighbours halved on each axis.
+
+    Parameters
+    ----------
+    transform
+        The real-space form of the weights, (P, P, P).
+    """
     size = transform.shape[-1]
     axis = torch.arange(size, device=transform.device, dtype=transform.dtype) - centre(size)
-    # 1, and 1/2 for both neighbours, along each axis.
     window = (1 + torch.cos(2 * math.pi * axis / size)) / PADDING
-    points = to_fourier(transform * window[:, None, None] * window[:, None] * window).real.clamp_min(0)
+    return to_fourier(transform * window[:, None, None] * window[:, None] * window).real.clamp_min(0)
+
+
+def _at_coefficients(points: Tensor) -> Tensor:
     return points[::PADDING, ::PADDING, ::PADDING].contiguous()
+
+
+def _positive(transform: Tensor) -> Weights:
+    """Return weights of 0 or more on the padded grid with about the local sums of those of a real-space form.
+
+    Undoing the kernel leaves some points below 0, with which the equations would not be positive any more.
+    """
+    weights, wanted = to_fourier(transform).real.clamp_min(0), _local_sums(transform)
+    for _ in range(_ROUNDS):
+        weights = weights * (wanted / _local_sums(_real(weights)).clamp_min(_TINY)).clamp(0, 1.5)
+    return weights
 
 
 def _crop(volume: Volume, box: int) -> Volume:
