@@ -9,7 +9,7 @@ from gumnet.averaging.fsc import fsc
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import frequencies, shell_indices, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
-from gumnet.geometry.wedge import missing_wedge, rotate_weights
+from gumnet.geometry.wedge import full_from_half, missing_wedge, rotate_weights
 from gumnet.particles import MemorySource, Particles, Poses
 
 BOX = 24
@@ -34,6 +34,14 @@ def error_of(mean: torch.Tensor, expected: torch.Tensor, highest: float = 0.375)
     inside = frequencies(box).norm(dim=-1) <= highest
     difference = (to_fourier(mean) - to_fourier(expected.float()))[inside]
     return float(difference.norm() / to_fourier(expected.float())[inside].norm())
+
+
+def widened(weights: torch.Tensor) -> torch.Tensor:
+    """Return weights (N, N, N // 2 + 1) with the largest of each coefficient's neighbours in its place."""
+    box = weights.shape[0]
+    wide = torch.nn.functional.max_pool3d(full_from_half(weights)[None, None], 3, stride=1, padding=1)[0, 0]
+    index = torch.round(torch.fft.fftfreq(box) * box).long() + box // 2
+    return wide[index[:, None], index[None, :], box // 2 :]
 
 
 def oscillating(box: int) -> torch.Tensor:
@@ -94,14 +102,17 @@ def test_only_what_was_observed_comes_back(generator: torch.Generator) -> None:
     assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 1e-6
     assert float(expected[unseen].abs().max()) > 1
 
-    turned = Poses.of(random_rotations(2, generator=generator), torch.zeros(2, 3))
+    weights = missing_wedge(BOX, 35.0)
+    turned = Poses.of(random_rotations(1, generator=generator), torch.zeros(1, 3))
     particles = Particles.from_tensors(posed(turned, weights), voxel_size_angstrom=10.0, weights=weights, poses=turned)
     spectrum = to_fourier(accumulate(particles).result())
     union = rotate_weights(weights[None], turned.rotations.float()).sum(dim=0)
-    seen, unseen = inside & (union > 0.99), inside & (union == 0)
+    near = rotate_weights(widened(weights)[None], turned.rotations.float()).sum(dim=0)
+    seen, unseen = inside & (union > 0.99), inside & (near == 0)
     # The wedge's sharp edge is sampled between coefficients; a turn the wrong way would give an error of about 1.
-    assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.2
-    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.1
+    assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.15
+    assert int(unseen.sum()) > 50
+    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.01
 
 
 def test_graded_weights_are_divided_out(generator: torch.Generator) -> None:
@@ -202,10 +213,11 @@ def test_low_shells_are_those_of_the_whole(box: int, generator: torch.Generator)
         posed(poses, weights, box), voxel_size_angstrom=10.0, weights=weights, poses=poses
     )
     low, whole = accumulate(particles, shells=5), accumulate(particles)
-    assert error_of(low.result(), whole.result(), 4 / box) < 0.01
+    # Where the band ends, the spectrum is cut off, and near there it is not told apart from what was cut.
+    assert error_of(low.result(), whole.result(), 4 / box) < 0.03
     assert float(to_fourier(low.result())[frequencies(box).norm(dim=-1) * box > 7.5].abs().max()) < 1e-3
     inside = shell_indices(box) <= 4
-    torch.testing.assert_close(low.weights[inside], whole.weights[inside], rtol=0.02, atol=0.1)
+    torch.testing.assert_close(low.weights[inside], whole.weights[inside], rtol=0.01, atol=0.01)
 
 
 def test_the_same_particles_give_the_same_bytes(generator: torch.Generator) -> None:

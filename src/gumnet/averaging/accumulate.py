@@ -15,7 +15,7 @@ from gumnet.averaging.insertion import InsertionGrid, samples
 from gumnet.averaging.solve import solve
 from gumnet.averaging.sums import BoxSums
 from gumnet.errors import InputError
-from gumnet.geometry.fourier import to_fourier
+from gumnet.geometry.fourier import shell_indices, to_fourier
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Spectra, Volume, Volumes, Weights
@@ -46,7 +46,9 @@ class Accumulator:
         self.box = box
         self.count = 0.0
         self._poses = 0
-        self.grid = InsertionGrid(box, box // 2 if shells is None else min(shells, box // 2))
+        self.shells = box // 2 if shells is None else min(shells, box // 2)
+        # One more than is kept: the last shell of the grid has lost what lies beyond it.
+        self.grid = InsertionGrid(box, min(self.shells + 1, box // 2))
         self._sums = self.grid.zeros(device, dtype)
         self._reduced: BoxSums | None = None
 
@@ -103,7 +105,9 @@ class Accumulator:
     def reduced(self) -> BoxSums:
         """Return the sums on the grid of the box: the least-squares map, and the weights that it was observed with."""
         if self._reduced is None:
-            self._reduced = BoxSums(self.box, *solve(self.grid, self._sums, single=self._poses == 1), self.count)
+            spectrum, weights = solve(self.grid, self._sums, single=self._poses == 1)
+            kept = shell_indices(self.box, device=self.device) <= self.shells
+            self._reduced = BoxSums(self.box, spectrum * kept, weights * kept, self.count)
         return self._reduced
 
     @property
@@ -124,7 +128,7 @@ class Accumulator:
     def merge(self, other: Accumulator) -> Accumulator:
         """Return the sums of both, for averages made in parts."""
         sums = self._sums
-        both = Accumulator(self.box, shells=self.grid.shells, device=sums.device, dtype=sums.dtype)
+        both = Accumulator(self.box, shells=self.shells, device=sums.device, dtype=sums.dtype)
         both._sums = self._sums + other._sums.to(self._sums)
         both.count = self.count + other.count
         both._poses = self._poses + other._poses

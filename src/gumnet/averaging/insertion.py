@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gumnet.geometry.fourier import frequencies, friedel_multiplicity, shell_indices
-from gumnet.types import Rotations, Spectra, Vectors, Weights
+from gumnet.types import Rotations, Spectra, Vectors, Volume, Weights, centre
 
 PADDING = 2
 """Grid points per coefficient of the box, along every axis."""
@@ -150,23 +150,62 @@ class InsertionGrid:
             imaginary = torch.where(mirrored, -values.imag, values.imag)
             self._spread(sums, torch.stack([values.real, imaginary, w]).flatten(1), turned.reshape(-1, 3))
 
-    def _spread(self, sums: Tensor, values: Tensor, positions: Tensor) -> None:
-        """Add values (3, m) at positions (m, 3), in grid points, x of 0 or more."""
+    def read(self, values: Tensor, frequencies: Tensor) -> Tensor:
+        """Return what a grid holds at frequencies, by the same kernel: the transpose of insertion.
+
+        Parameters
+        ----------
+        values
+            Complex, of `shape`.
+        frequencies
+            Shape (m, 3), (x, y, z), in cycles per voxel.
+
+        Returns
+        -------
+        Tensor
+            Complex, (m,); the values of negative x are the conjugates of their Friedel mates.
+        """
+        positions = frequencies * (PADDING * self.box)
+        mirrored = positions[:, 0] < 0
+        taps, index = self._points(torch.where(mirrored[:, None], -positions, positions))
+        read = (values.flatten()[index] * taps).sum(dim=-1)
+        return torch.where(mirrored, read.conj(), read)
+
+    def _points(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the kernel and the indices (m, WIDTH^3) of the points about positions (m, 3), x of 0 or more."""
         first = torch.ceil(positions - WIDTH / 2)
-        steps = torch.arange(WIDTH, device=sums.device)
+        steps = torch.arange(WIDTH, device=positions.device)
         x, y, z = kernel(first[..., None] + steps - positions[..., None]).unbind(dim=1)
         taps = (z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :]).flatten(1)
         _, ny, nx = self.shape
-        corner = first.long() + torch.tensor([1, self.half, self.half], device=sums.device)
+        corner = first.long() + torch.tensor([1, self.half, self.half], device=positions.device)
         corner = (corner[:, 2] * ny + corner[:, 1]) * nx + corner[:, 0]
         around = ((steps[:, None, None] * ny + steps[:, None]) * nx + steps).flatten()
-        index = (corner[:, None] + around).flatten()
+        return taps, corner[:, None] + around
+
+    def _spread(self, sums: Tensor, values: Tensor, positions: Tensor) -> None:
+        """Add values (3, m) at positions (m, 3), in grid points, x of 0 or more."""
+        taps, index = self._points(positions)
+        index = index.flatten()
         for total, value in zip(sums.flatten(1), values, strict=True):
             spread = (taps * value[:, None]).flatten()
             if sums.is_cuda:  # sorted there, so that the same sums come out every time
                 total.index_put_((index,), spread, accumulate=True)
             else:
                 total.scatter_add_(0, index, spread)
+
+    def unfolded(self, volume: Volume) -> Tensor:
+        """Return the padded spectrum of a volume (N, N, N), ready for `read`: complex, of `shape`."""
+        size = PADDING * self.box
+        axis = torch.arange(self.box, device=volume.device, dtype=volume.dtype) - centre(self.box)
+        curve = kernel_transform(axis / size).to(volume)
+        before = centre(size) - centre(self.box)
+        corrected = volume / (curve[:, None, None] * curve[:, None] * curve)
+        padded = torch.nn.functional.pad(corrected, (before, size - self.box - before) * 3)
+        spectrum = torch.fft.fftn(torch.fft.ifftshift(padded))
+        points = torch.arange(-self.half, self.half + 1, device=volume.device) % size
+        along_x = torch.arange(-1, self.half + 1, device=volume.device) % size
+        return spectrum[points[:, None, None], points[:, None], along_x]
 
     def folded(self, sums: Tensor, box: int) -> tuple[Spectra, Weights]:
         """Return sums as half transforms (P, P, P // 2 + 1) of a padded box, P = PADDING * box, box <= N.

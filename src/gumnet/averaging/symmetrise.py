@@ -11,13 +11,11 @@ import math
 
 import torch
 
-from gumnet.alignment.band import Band
-from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.averaging.accumulate import Accumulator
-from gumnet.averaging.insertion import samples
+from gumnet.averaging.insertion import InsertionGrid, samples
 from gumnet.averaging.solve import denominator, shell_level
 from gumnet.averaging.sums import BoxSums
-from gumnet.geometry.fourier import shell_indices, to_real
+from gumnet.geometry.fourier import to_real
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.geometry.wedge import rotate_weights
 from gumnet.particles import Poses
@@ -45,15 +43,16 @@ def move(sums: Accumulator | BoxSums, poses: Poses) -> BoxSums:
     reduced = sums.reduced() if isinstance(sums, Accumulator) else sums
     box, weights = reduced.box, reduced.weights
     taken = samples(box, box // 2, weights.device, weights.dtype)
-    band = Band(box, box // 2, torch.round(taken.vectors * box).long(), taken.take(shell_indices(box).to(weights.device)))
     total, observed = denominator(weights, shell_level(weights))
     volume = to_real(torch.where(observed, reduced.spectrum / torch.where(observed, total, 1.0), 0.0), box)
-    spectra = TurnedSpectra.of(volume[None], None, box // 2)
+    grid = InsertionGrid(box, box // 2)
+    values = grid.unfolded(volume)
     spectrum, summed = torch.zeros_like(reduced.spectrum).flatten(), torch.zeros_like(weights).flatten()
     rotations, shifts = poses.rotations.to(weights), poses.shifts.to(weights)
     for rotation, shift in zip(rotations, shifts, strict=True):
-        read = as_complex(spectra.read(rotation.mT[None, None], band)[0])[0, 0]
-        phases = 2 * math.pi * (taken.vectors @ (rotation.mT @ shift))
+        # The map at R x + t has the spectrum exp(2 pi i (R k).t) M(R k).
+        at = taken.vectors @ rotation.mT
+        read, phases = grid.read(values, at), 2 * math.pi * (at @ shift)
         turned = taken.take(rotate_weights(weights[None], rotation[None]))[0]
         spectrum[taken.index] += read * turned * torch.polar(torch.ones_like(phases), phases)
         summed[taken.index] += turned
