@@ -76,9 +76,7 @@ def test_weak_high_frequencies_come_back_beside_strong_low_ones(generator: torch
     weights = missing_wedge(BOX, 60.0) * oscillating(BOX) * torch.exp(-2 * (k / 0.175) ** 2)
     poses = random_poses(24, generator)
     volumes = posed(poses, weights)
-    mean = accumulate(
-        Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=weights, poses=poses)
-    ).result()
+    mean = accumulate(Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=weights, poses=poses)).result()
     assert float(fsc(mean, gaussians.density(BOX, sigma=SIGMA).float())[1 : round(0.375 * BOX) + 1].min()) > 0.98
 
 
@@ -96,10 +94,11 @@ def test_only_what_was_observed_comes_back(generator: torch.Generator) -> None:
     spectrum = to_fourier(accumulate(particles).result())
     expected = to_fourier(gaussians.density(BOX, sigma=SIGMA).float())
     inside = frequencies(BOX).norm(dim=-1) < 0.3
-    seen, unseen = inside & (weights == 1), inside & (weights == 0)
+    # A coefficient beside the edge takes a little of what its neighbour saw.
+    seen, unseen = inside & (weights == 1), inside & (widened(weights) == 0)
     # All particles lie alike, so half of the grid stays empty, and the edge of the wedge is told from too few points.
     assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.04
-    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 1e-6
+    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 1e-3
     assert float(expected[unseen].abs().max()) > 1
 
     weights = missing_wedge(BOX, 35.0)
@@ -112,7 +111,7 @@ def test_only_what_was_observed_comes_back(generator: torch.Generator) -> None:
     # The wedge's sharp edge is sampled between coefficients; a turn the wrong way would give an error of about 1.
     assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.15
     assert int(unseen.sum()) > 50
-    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.01
+    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.03
 
 
 def test_graded_weights_are_divided_out(generator: torch.Generator) -> None:

@@ -49,9 +49,14 @@ def reconstruct(folder: Path, particles: Particles) -> Tensor:
         table.loc[i] = [str(image), str(ctf)]
     table["rlnOpticsGroup"] = 1
     optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["all"], "rlnCtfDataAreCtfPremultiplied": [1]})
-    microscope = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.07}
+    optics = optics.assign(rlnVoltage=300.0, rlnSphericalAberration=2.7, rlnAmplitudeContrast=0.07)
     listed = Particles(
-        particles.volumes, particles.poses, VOXEL_SIZE, particles.weights, table=table, optics=optics.assign(**microscope)
+        particles.volumes,
+        particles.poses,
+        VOXEL_SIZE,
+        particles.weights,
+        table=table,
+        optics=optics,
     )
     write_particles(folder / "particles.star", listed, version="3.1")
     command = [PROGRAM, "--i", "particles.star", "--o", "map.mrc", "--3d_rot", "--ctf"]

@@ -20,6 +20,7 @@ from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Spectra, Volume, Volumes, Weights
 
+
 class Accumulator:
     """Running sums of spectra and weights, from which the average comes.
 

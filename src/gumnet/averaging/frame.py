@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
-from gumnet.averaging.accumulate import Accumulator, BoxSums
+from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.fsc import fsc
+from gumnet.averaging.sums import BoxSums
 from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.warp import warp
 from gumnet.particles import Poses

@@ -205,7 +205,8 @@ class InsertionGrid:
         spectrum = torch.fft.fftn(torch.fft.ifftshift(padded))
         points = torch.arange(-self.half, self.half + 1, device=volume.device) % size
         along_x = torch.arange(-1, self.half + 1, device=volume.device) % size
-        return spectrum[points[:, None, None], points[:, None], along_x]
+        cut: Tensor = spectrum[points[:, None, None], points[:, None], along_x]
+        return cut
 
     def folded(self, sums: Tensor, box: int) -> tuple[Spectra, Weights]:
         """Return sums as half transforms (P, P, P // 2 + 1) of a padded box, P = PADDING * box, box <= N.
@@ -223,7 +224,5 @@ class InsertionGrid:
         kept = axis + self.half
         out = torch.zeros(3, size, size, size // 2 + 1, device=sums.device, dtype=sums.dtype)
         target = axis % size
-        out[:, target[:, None], target[None, :], : reach + 1] = whole[
-            :, kept[:, None], kept[None, :], : reach + 1
-        ]
+        out[:, target[:, None], target[None, :], : reach + 1] = whole[:, kept[:, None], kept[None, :], : reach + 1]
         return torch.complex(out[0], out[1]), out[2]

@@ -16,12 +16,20 @@ import torch
 from torch import Tensor
 
 from gumnet.averaging.insertion import PADDING, InsertionGrid, kernel_transform
-from gumnet.geometry.fourier import fast_size, frequencies, shell_indices, shell_sums, spread_shells, to_fourier, to_real
+from gumnet.geometry.fourier import (
+    fast_size,
+    frequencies,
+    shell_indices,
+    shell_sums,
+    spread_shells,
+    to_fourier,
+    to_real,
+)
 from gumnet.types import Spectra, Volume, Weights, centre
 
 LEAST_OBSERVED = 0.1
 """Below this share of their shell's mean weight, coefficients are damped and no longer divided by their full weight."""
-UNOBSERVED = 1e-3
+UNOBSERVED = 1e-2
 """Below this share of their shell's mean weight, coefficients count as not observed at all."""
 
 _STEPS = 10
@@ -67,16 +75,18 @@ def solve(grid: InsertionGrid, sums: Tensor, *, single: bool = False) -> tuple[S
     # Low shells alone are the whole of a smaller box over the same extent.
     box = min(grid.box, fast_size(2 * grid.shells + _GUARD_SHELLS))
     data, padded_weights = grid.folded(sums, box)
-    correction, held = _corrections(box, sums, single=single)
-    weights = _at_coefficients(_local_sums(_real(padded_weights) / correction))
+    correction, held = _correction(box, box, sums), _correction(box, box / 2, sums)
+    weights = _at_coefficients(_local_sums(_real(padded_weights) / held))
     # What the kernel carries beyond the last shell is too little to divide by.
     weights = weights * (shell_indices(box, device=sums.device) <= grid.shells)
     # Shells of all weights count alike: what strong ones leave at the edges of the box would drown weak ones.
     even = _between_shells(shell_means(weights)[: grid.shells + 1], PADDING * box)
     right = _crop(to_real(data * even, PADDING * box) / correction, box)
     balanced = _real(padded_weights * even)
-    inside = _at_coefficients(_local_sums(balanced / correction)) * (weights > 0)
-    system = _Normal(_positive(balanced / held), inside)
+    inside = _at_coefficients(_local_sums(balanced / held)) * (weights > 0)
+    # Far from the centre the aliases of a single particle are as strong as anything, so nothing is raised there.
+    lags = _correction(box, 0, sums) if single else held
+    system = _Normal(_positive(balanced / lags), inside)
     total, observed = denominator(weights, shell_level(weights))
     spectrum = to_fourier(system.solve(right)) * total * observed
     return _enlarged(spectrum, grid.box), _enlarged(weights, grid.box)
@@ -120,18 +130,16 @@ class _Normal:
         return found
 
 
-def _corrections(box: int, like: Tensor, *, single: bool) -> tuple[Tensor, Tensor]:
+def _correction(box: int, reach: float, like: Tensor) -> Tensor:
     """Return what the kernel multiplies a padded real-space box by, over its eight points a coefficient.
 
-    The second one, for the weights, is held from the edge of the box on: further out it would raise what aliases. The
-    aliases of a single particle are as strong as anything, so there it is held from the centre on.
+    Held from ``reach`` voxels on along each axis: for weights, of which less than their aliases lies further out than
+    half a box.
     """
     size = PADDING * box
     axis = torch.arange(size, device=like.device, dtype=like.dtype) - centre(size)
-    reach = 0.0 if single else box / 2
-    curves = [kernel_transform(a / size).to(like) / PADDING for a in (axis, axis.clamp(-reach, reach))]
-    whole, held = (c[:, None, None] * c[:, None] * c for c in curves)
-    return whole, held
+    curve = kernel_transform(axis.clamp(-reach, reach) / size).to(like) / PADDING
+    return curve[:, None, None] * curve[:, None] * curve
 
 
 def _between_shells(means: Tensor, size: int) -> Tensor:
