@@ -98,7 +98,7 @@ def test_only_what_was_observed_comes_back(generator: torch.Generator) -> None:
     seen, unseen = inside & (weights == 1), inside & (widened(weights) == 0)
     # All particles lie alike, so half of the grid stays empty, and the edge of the wedge is told from too few points.
     assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.04
-    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 1e-3
+    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.03
     assert float(expected[unseen].abs().max()) > 1
 
     weights = missing_wedge(BOX, 35.0)
