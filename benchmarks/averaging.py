@@ -70,7 +70,7 @@ def _measure(
         start = Seconds.now()
         maps = {"gumnet": accumulate(particles, shown=False).result()}
         cost = {"gumnet": Seconds.now() - start}
-        if relion_average.missing() is None:
+        if relion_average.missing() is None and box % 2 == 0:  # RELION centres odd boxes elsewhere
             maps["RELION"], cost["RELION"] = relion_average.average(particles)
             curves.setdefault("gumnet and RELION", []).append(fsc(maps["gumnet"], maps["RELION"], mask=mask))
         for program, average in maps.items():
