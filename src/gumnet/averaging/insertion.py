@@ -25,9 +25,9 @@ WIDTH = 3
 """Width of the kernel in grid points: 27 points a coefficient. Two (trilinear) leave 5 % where particles are not
 turned at all, since the points between then stay empty."""
 _SHARPNESS = 6.7
-"""Of the kernel; 2.3 a point of width, less a little (Barnett et al., equation 4.5, for an oversampling of 2)."""
+"""Of the kernel: 2.3 a point of width, as Barnett et al. advise for twofold padding, less a little."""
 _AT_ONCE = 2**15
-"""Coefficients to spread at once: their points fit the cache of a CPU."""
+"""Coefficients to spread at once, each to 27 points."""
 
 
 def kernel(distance: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 Particles i say ``w_i(k) M(R_i^-1 k) + noise`` of a map M, so the sum over their coefficients of
 ``|data - w M|^2 / w`` is least where ``A M = b``: b the inserted data, taken to real space and cut to the box, A the
 same for the inserted weights times the spectrum of M. Dividing data by weights point by point solves this only where
-weights change slowly; where they do not, conjugate gradients do (the reconstruction of Sutton, Noll and Fessler, IEEE
-Trans. Med. Imaging 22, 178, 2003, has the same form). A is positive, so that the steps cannot run away, and few of them
+weights change slowly; where they do not, conjugate gradients do (Fessler et al., IEEE Trans. Signal Process. 53, 3393,
+2005, do the same for magnetic resonance). A is kept positive, so that the steps cannot run away, and few of them
 regularise what few particles observed.
 """
 
@@ -33,9 +33,11 @@ UNOBSERVED = 1e-2
 """Below this share of their shell's mean weight, coefficients count as not observed at all."""
 
 _STEPS = 10
+"""Conjugate gradients at most; even weights take 3 to 6."""
 _CONVERGED = 1e-6
 """Share of the first residual, squared, at which the steps end."""
 _ROUNDS = 3
+"""Of restoring local sums after negative weights were set to 0."""
 _GUARD_SHELLS = 8
 _TINY = 1e-30
 
@@ -133,8 +135,7 @@ class _Normal:
 def _correction(box: int, reach: float, like: Tensor) -> Tensor:
     """Return what the kernel multiplies a padded real-space box by, over its eight points a coefficient.
 
-    Held from ``reach`` voxels on along each axis: for weights, of which less than their aliases lies further out than
-    half a box.
+    Held from ``reach`` voxels on along each axis: of weights, less than their aliases lies further out than half a box.
     """
     size = PADDING * box
     axis = torch.arange(size, device=like.device, dtype=like.dtype) - centre(size)
