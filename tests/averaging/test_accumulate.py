@@ -7,9 +7,9 @@ from oracles import gaussians
 from gumnet.averaging.accumulate import Accumulator, accumulate
 from gumnet.averaging.fsc import fsc
 from gumnet.errors import InputError
-from gumnet.geometry.fourier import frequencies, to_fourier, to_real
+from gumnet.geometry.fourier import frequencies, shell_indices, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
-from gumnet.geometry.wedge import missing_wedge, rotate_weights
+from gumnet.geometry.wedge import full_from_half, missing_wedge, rotate_weights
 from gumnet.particles import MemorySource, Particles, Poses
 
 BOX = 24
@@ -21,28 +21,63 @@ def random_poses(n: int, generator: torch.Generator) -> Poses:
     return Poses.of(random_rotations(n, generator=generator), 2 * torch.rand(n, 3, generator=generator).double() - 1)
 
 
-def posed(poses: Poses, weights: torch.Tensor | None) -> torch.Tensor:
+def posed(poses: Poses, weights: torch.Tensor | None, box: int = BOX) -> torch.Tensor:
     volumes = torch.stack(
-        [gaussians.density(BOX, r, t, sigma=SIGMA) for r, t in zip(poses.rotations, poses.shifts, strict=True)]
+        [gaussians.density(box, r, t, sigma=SIGMA) for r, t in zip(poses.rotations, poses.shifts, strict=True)]
     ).float()
-    return volumes if weights is None else to_real(to_fourier(volumes) * weights, BOX)
+    return volumes if weights is None else to_real(to_fourier(volumes) * weights, box)
 
 
-@pytest.mark.parametrize(("wedge", "fsc_bound", "level_bound"), [(None, 0.9995, 0.03), (60.0, 0.99, 0.08)])
+def error_of(mean: torch.Tensor, expected: torch.Tensor, highest: float = 0.375) -> float:
+    """Return the relative error of a map up to a frequency: of its level and not only of its shape."""
+    box = mean.shape[-1]
+    inside = frequencies(box).norm(dim=-1) <= highest
+    difference = (to_fourier(mean) - to_fourier(expected.float()))[inside]
+    return float(difference.norm() / to_fourier(expected.float())[inside].norm())
+
+
+def widened(weights: torch.Tensor) -> torch.Tensor:
+    """Return weights (N, N, N // 2 + 1) with the largest of each coefficient's neighbours in its place."""
+    box = weights.shape[0]
+    wide = torch.nn.functional.max_pool3d(full_from_half(weights)[None, None], 3, stride=1, padding=1)[0, 0]
+    index = torch.round(torch.fft.fftfreq(box) * box).long() + box // 2
+    return wide[index[:, None], index[None, :], box // 2 :]
+
+
+def oscillating(box: int) -> torch.Tensor:
+    """Return weights that fall to 0 and rise again within a coefficient or two, as CTF^2 does far from focus."""
+    k = frequencies(box).norm(dim=-1)
+    return torch.sin(0.3 + 70 * k**2) ** 2
+
+
+@pytest.mark.parametrize("box", [24, 25])
+@pytest.mark.parametrize(
+    ("kind", "n", "bound"), [("whole", 1, 0.03), ("whole", 24, 0.01), ("wedge", 24, 0.015), ("ctf", 24, 0.05)]
+)
 def test_known_poses_average_to_the_analytic_density(
-    wedge: float | None, fsc_bound: float, level_bound: float, generator: torch.Generator
+    kind: str, n: int, bound: float, box: int, generator: torch.Generator
 ) -> None:
-    poses = random_poses(24, generator)
-    weights = None if wedge is None else missing_wedge(BOX, wedge)
-    particles = Particles.from_tensors(posed(poses, weights), voxel_size_angstrom=10.0, weights=weights, poses=poses)
+    poses = random_poses(n, generator)
+    weights = {"whole": None, "wedge": missing_wedge(box, 60.0), "ctf": missing_wedge(box, 60.0) * oscillating(box)}[
+        kind
+    ]
+    volumes = posed(poses, weights, box)
+    particles = Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=weights, poses=poses)
     mean = accumulate(particles, batch_size=5).result()
-    expected = gaussians.density(BOX, sigma=SIGMA).float()
-    # The edge of a sampled wedge is one frequency sharp, so a wedged particle reaches past its box; hence the bounds.
-    assert float(fsc(mean, expected)[: int(0.35 * BOX) + 1].min()) > fsc_bound
-    # The level is right too, not only the shape: a plain mean of wedged particles would lose a third of it.
-    low = frequencies(BOX).norm(dim=-1) <= 0.2
-    error = (to_fourier(mean) - to_fourier(expected))[low].norm() / to_fourier(expected)[low].norm()
-    assert float(error) < level_bound
+    expected = gaussians.density(box, sigma=SIGMA).float()
+    assert float(fsc(mean, expected)[1 : round(0.375 * box) + 1].min()) > 0.995
+    # The level is right too: a plain mean of wedged particles would lose a third of it.
+    assert error_of(mean, expected) < bound
+
+
+def test_weak_high_frequencies_come_back_beside_strong_low_ones(generator: torch.Generator) -> None:
+    """An envelope leaves a ten-thousandth of the weights at 0.375: what the edges of the box leave must not count."""
+    k = frequencies(BOX).norm(dim=-1)
+    weights = missing_wedge(BOX, 60.0) * oscillating(BOX) * torch.exp(-2 * (k / 0.175) ** 2)
+    poses = random_poses(24, generator)
+    volumes = posed(poses, weights)
+    mean = accumulate(Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=weights, poses=poses)).result()
+    assert float(fsc(mean, gaussians.density(BOX, sigma=SIGMA).float())[1 : round(0.375 * BOX) + 1].min()) > 0.98
 
 
 def test_without_weights_the_wedge_would_cost_level(generator: torch.Generator) -> None:
@@ -59,20 +94,24 @@ def test_only_what_was_observed_comes_back(generator: torch.Generator) -> None:
     spectrum = to_fourier(accumulate(particles).result())
     expected = to_fourier(gaussians.density(BOX, sigma=SIGMA).float())
     inside = frequencies(BOX).norm(dim=-1) < 0.3
-    seen, unseen = inside & (weights == 1), inside & (weights == 0)
-    assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 3e-3
-    # Enlarging a volume before it is sampled drops its Nyquist plane, of which a little comes back here.
-    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 2e-3
+    # A coefficient beside the edge takes a little of what its neighbour saw.
+    seen, unseen = inside & (weights == 1), inside & (widened(weights) == 0)
+    # All particles lie alike, so half of the grid stays empty, and the edge of the wedge is told from too few points.
+    assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.04
+    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.03
     assert float(expected[unseen].abs().max()) > 1
 
-    turned = Poses.of(random_rotations(2, generator=generator), torch.zeros(2, 3))
+    weights = missing_wedge(BOX, 35.0)
+    turned = Poses.of(random_rotations(1, generator=generator), torch.zeros(1, 3))
     particles = Particles.from_tensors(posed(turned, weights), voxel_size_angstrom=10.0, weights=weights, poses=turned)
     spectrum = to_fourier(accumulate(particles).result())
     union = rotate_weights(weights[None], turned.rotations.float()).sum(dim=0)
-    seen, unseen = inside & (union > 0.99), inside & (union == 0)
+    near = rotate_weights(widened(weights)[None], turned.rotations.float()).sum(dim=0)
+    seen, unseen = inside & (union > 0.99), inside & (near == 0)
     # The wedge's sharp edge is sampled between coefficients; a turn the wrong way would give an error of about 1.
-    assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.2
-    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.1
+    assert float((spectrum - expected)[seen].norm() / expected[seen].norm()) < 0.15
+    assert int(unseen.sum()) > 50
+    assert float(spectrum[unseen].norm() / expected[unseen].norm()) < 0.03
 
 
 def test_graded_weights_are_divided_out(generator: torch.Generator) -> None:
@@ -83,7 +122,7 @@ def test_graded_weights_are_divided_out(generator: torch.Generator) -> None:
     inside = k < 0.45
     spectrum = to_fourier(accumulate(particles).result())
     expected = to_fourier(gaussians.density(BOX, sigma=SIGMA).float())
-    assert float((spectrum - expected)[inside].norm() / expected[inside].norm()) < 3e-3
+    assert float((spectrum - expected)[inside].norm() / expected[inside].norm()) < 8e-3
 
 
 def test_noise_falls_as_1_over_n(generator: torch.Generator) -> None:
@@ -125,6 +164,64 @@ def test_parts_merge_to_the_whole(generator: torch.Generator) -> None:
     parts = accumulate(particles.select([0, 3])).merge(accumulate(particles.select([1, 2, 4, 5])))
     assert parts.count == whole.count == 6
     torch.testing.assert_close(parts.result(), whole.result())
+
+
+def some_sums(generator: torch.Generator, n: int = 6) -> tuple[torch.Tensor, torch.Tensor, Poses]:
+    poses = random_poses(n, generator)
+    weights = missing_wedge(BOX, 60.0)
+    return posed(poses, weights), weights[None].expand(n, -1, -1, -1), poses
+
+
+def sums_of(volumes: torch.Tensor, weights: torch.Tensor | None, poses: Poses, **how: torch.Tensor) -> Accumulator:
+    sums = Accumulator(BOX)
+    sums.add(volumes, weights, poses, **how)
+    return sums
+
+
+def test_a_confidence_counts_spectrum_and_weights_alike(generator: torch.Generator) -> None:
+    volumes, weights, poses = some_sums(generator)
+    once = sums_of(volumes, weights, poses)
+    half = sums_of(volumes, weights, poses, confidences=torch.full((6,), 0.5))
+    assert half.count == 3
+    torch.testing.assert_close(half.weights, once.weights / 2)
+    torch.testing.assert_close(half.result(), once.result())
+    # Counted twice is added twice; counted 0 is left out.
+    counts = torch.tensor([2.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    counted, rows = sums_of(volumes, weights, poses, confidences=counts), [0, 0, 1]
+    added = sums_of(volumes[rows], weights[rows], poses[rows])
+    assert counted.count == added.count == 3
+    torch.testing.assert_close(counted.result(), added.result())
+    with pytest.raises(InputError, match="confidences"):
+        sums_of(volumes, weights, poses, confidences=-counts)
+
+
+def test_several_poses_of_one_particle(generator: torch.Generator) -> None:
+    volumes, weights, poses = some_sums(generator)
+    rows = torch.tensor([0, 0, 1, 1, 1, 0])
+    shared = sums_of(volumes[:2], weights[:2], poses, rows=rows)
+    torch.testing.assert_close(shared.result(), sums_of(volumes[rows], weights[rows], poses).result())
+    with pytest.raises(InputError, match="6 poses for 2 particles"):
+        sums_of(volumes[:2], weights[:2], poses)
+
+
+@pytest.mark.parametrize("box", [24, 25])
+def test_low_shells_are_those_of_the_whole(box: int, generator: torch.Generator) -> None:
+    poses = random_poses(12, generator)
+    weights = missing_wedge(box, 60.0)
+    particles = Particles.from_tensors(
+        posed(poses, weights, box), voxel_size_angstrom=10.0, weights=weights, poses=poses
+    )
+    low, whole = accumulate(particles, shells=5), accumulate(particles)
+    # Where the band ends, the spectrum is cut off, and near there it is not told apart from what was cut.
+    assert error_of(low.result(), whole.result(), 4 / box) < 0.03
+    assert float(to_fourier(low.result())[frequencies(box).norm(dim=-1) * box > 7.5].abs().max()) < 1e-3
+    inside = shell_indices(box) <= 4
+    torch.testing.assert_close(low.weights[inside], whole.weights[inside], rtol=0.01, atol=0.01)
+
+
+def test_the_same_particles_give_the_same_bytes(generator: torch.Generator) -> None:
+    parts = some_sums(generator)
+    assert torch.equal(sums_of(*parts).result(), sums_of(*parts).result())
 
 
 def test_particles_are_read_batch_by_batch() -> None:

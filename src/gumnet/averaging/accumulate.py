@@ -1,9 +1,9 @@
 """Weighted averages in Fourier space, batch by batch.
 
 A particle's spectrum is ``weights * signal + noise``, the variance of the noise proportional to the weights (see
-`gumnet.types`). The least-squares estimate of the signal from many particles on one reference is then the sum of their
-spectra over the sum of their weights, coefficient by coefficient: what no particle observed stays 0, what few observed
-counts as much signal as what all did.
+`gumnet.types`). Spectra and weights of all particles are inserted into one padded grid (`gumnet.averaging.insertion`),
+and the least-squares map of their sums is taken once, at the end (`gumnet.averaging.solve`). What no particle observed
+stays 0, what few observed counts as much signal as what all did.
 """
 
 from __future__ import annotations
@@ -11,20 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gumnet.averaging.insertion import InsertionGrid, samples
+from gumnet.averaging.solve import solve
+from gumnet.averaging.sums import BoxSums
 from gumnet.errors import InputError
-from gumnet.geometry.fourier import shell_sums, spread_shells, to_fourier, to_real
-from gumnet.geometry.warp import warp
-from gumnet.geometry.wedge import rotate_weights
+from gumnet.geometry.fourier import shell_indices, to_fourier
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
-from gumnet.types import Volume, Volumes, Weights
-
-LEAST_OBSERVED = 0.1
-"""Below this share of their shell's mean weight, coefficients are damped and no longer divided by their full weight:
-what turned particles leak across the edges of their wedges would blow up there."""
-
-UNOBSERVED = 1e-3
-"""Below this share of their shell's mean weight, coefficients count as not observed at all."""
+from gumnet.types import Spectra, Volume, Volumes, Weights
 
 
 class Accumulator:
@@ -34,88 +28,124 @@ class Accumulator:
     ----------
     box
         Side of the cubic box N, in voxels.
+    shells
+        Highest shell to keep; all unless given. The average is 0 beyond, and low shells cost little.
     device
         Where the sums are kept and computed.
     dtype
         Floating-point type of the sums; float64, so that thousands of particles add up without loss.
     """
 
-    def __init__(self, box: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self,
+        box: int,
+        *,
+        shells: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         self.box = box
-        self.count = 0
-        shape = (box, box, box // 2 + 1)
-        self.weights = torch.zeros(shape, device=device, dtype=dtype)
-        self.spectrum = torch.complex(self.weights, self.weights)
+        self.count = 0.0
+        self._poses = 0
+        self.shells = box // 2 if shells is None else min(shells, box // 2)
+        # One more than is kept: the last shell of the grid has lost what lies beyond it.
+        self.grid = InsertionGrid(box, min(self.shells + 1, box // 2))
+        self._sums = self.grid.zeros(device, dtype)
+        self._reduced: BoxSums | None = None
 
     @torch.no_grad()
-    def add(self, volumes: Volumes, weights: Weights | None, poses: Poses) -> None:
+    def add(
+        self,
+        volumes: Volumes,
+        weights: Weights | None,
+        poses: Poses,
+        *,
+        confidences: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> None:
         """Put particles on the reference and add them.
 
         Parameters
         ----------
         volumes
-            Shape (k, N, N, N). What a pose takes from outside the box is 0.
+            Shape (k, N, N, N).
         weights
-            Fourier weights (k, N, N, N // 2 + 1) of the particles, or None where everything was observed.
+            Fourier weights (k, N, N, N // 2 + 1) of the particles, (1, ...) of all, or None where everything was
+            observed.
         poses
-            The k poses.
+            The p poses, p = k unless ``rows`` says otherwise.
+        confidences
+            How much each pose counts (p,), 0 or more; 1 unless given. Spectrum and weights are both multiplied by it,
+            so that a particle which counts half leaves the level of the average as it is.
+        rows
+            Which volume each pose is of (p,), for several poses of one particle; each its own unless given.
         """
         if volumes.shape[-3:] != (self.box,) * 3:
             raise InputError(
                 f"particles of shape {tuple(volumes.shape[-3:])} do not fit an average of {self.box}",
                 cure="use particles of one box",
             )
-        device = self.weights.device
-        volumes = volumes.to(device)
-        poses = poses.to(device, volumes.dtype)
+        sums = self._sums
+        counts = torch.ones(len(poses)) if confidences is None else confidences
+        if bool((counts < 0).any()) or len(counts) != len(poses):
+            raise InputError("confidences are negative or not one a pose", cure="give one number of 0 or more a pose")
+        if rows is None and len(poses) != len(volumes):
+            raise InputError(f"{len(poses)} poses for {len(volumes)} particles", cure="give one a particle, or rows")
+        rows = torch.arange(len(volumes)) if rows is None else rows
+        taken = samples(self.box, self.grid.shells, sums.device, sums.dtype)
+        spectra = taken.take(to_fourier(volumes.to(sums.device))).to(torch.promote_types(sums.dtype, torch.complex64))
         if weights is None:
-            weights = torch.ones(1, *self.weights.shape)
-        on_reference = warp(volumes, poses.rotations, poses.shifts, oversampling=2)
-        self.spectrum += to_fourier(on_reference).to(self.spectrum.dtype).sum(dim=0)
-        turned = rotate_weights(weights.to(device, volumes.dtype), poses.rotations)
-        self.weights += turned.to(self.weights.dtype).sum(dim=0)
-        self.count += len(volumes)
+            observed = torch.ones(1, len(taken.index), device=sums.device, dtype=sums.dtype)
+        else:
+            observed = taken.take(weights.to(sums.device)).to(sums.dtype)
+        self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, rows.to(sums.device), counts)
+        self.count += float(counts.sum())
+        self._poses += int((counts > 0).sum())
+        self._reduced = None
+
+    def reduced(self) -> BoxSums:
+        """Return the sums on the grid of the box: the least-squares map, and the weights that it was observed with."""
+        if self._reduced is None:
+            spectrum, weights = solve(self.grid, self._sums, single=self._poses == 1)
+            kept = shell_indices(self.box, device=self.device) <= self.shells
+            self._reduced = BoxSums(self.box, spectrum * kept, weights * kept, self.count)
+        return self._reduced
+
+    @property
+    def spectrum(self) -> Spectra:
+        """Spectrum of `reduced`."""
+        return self.reduced().spectrum
+
+    @property
+    def weights(self) -> Weights:
+        """Weights of `reduced`."""
+        return self.reduced().weights
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums are."""
+        return self._sums.device
 
     def merge(self, other: Accumulator) -> Accumulator:
         """Return the sums of both, for averages made in parts."""
-        both = Accumulator(self.box, device=self.weights.device, dtype=self.weights.dtype)
-        both.spectrum = self.spectrum + other.spectrum.to(self.spectrum)
-        both.weights = self.weights + other.weights.to(self.weights)
+        sums = self._sums
+        both = Accumulator(self.box, shells=self.shells, device=sums.device, dtype=sums.dtype)
+        both._sums = self._sums + other._sums.to(self._sums)
         both.count = self.count + other.count
+        both._poses = self._poses + other._poses
         return both
 
-    def with_spectrum(self, spectrum: Tensor) -> Accumulator:
+    def with_spectrum(self, spectrum: Spectra) -> BoxSums:
         """Return sums of the same weights with another spectrum (N, N, N // 2 + 1)."""
-        other = Accumulator(self.box, device=self.weights.device, dtype=self.weights.dtype)
-        other.spectrum, other.weights, other.count = spectrum, self.weights, self.count
-        return other
+        return self.reduced().with_spectrum(spectrum)
 
     def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
-        """Return the average (N, N, N), float32 on the CPU.
-
-        ``sum of spectra / (sum of weights + tau)``, where ``tau`` is the noise-to-signal ratio of the average times the
-        mean sum of weights of the shell. With the true ratio it is the Wiener estimate: the noise of a coefficient is
-        ``noise / sum of weights``, and ``tau = noise / signal``. What no particle observed is 0.
-
-        Parameters
-        ----------
-        noise_to_signal
-            Noise over signal power of the average, one number or one a shell (N // 2 + 1,). 0 is the least-squares
-            average, but for coefficients that few particles observed (`LEAST_OBSERVED`). Frequencies beyond the last
-            whole shell, the corners, are 0.
-        """
-        box = self.box
-        mean = shell_sums(self.weights, box) / shell_sums(torch.ones_like(self.weights), box)
-        ratio = torch.as_tensor(noise_to_signal, dtype=mean.dtype, device=mean.device)
-        level, tau = spread_shells(mean, box), spread_shells(mean * ratio, box)
-        total = torch.maximum(self.weights + tau, LEAST_OBSERVED * level)
-        observed = (level > 0) & (self.weights > UNOBSERVED * level)
-        spectrum = torch.where(observed, self.spectrum / torch.where(observed, total, 1.0), 0.0)
-        return to_real(spectrum, box).to("cpu", torch.float32)
+        """Return the average (N, N, N), float32 on the CPU; see `BoxSums.result`."""
+        return self.reduced().result(noise_to_signal)
 
 
 def default_batch_size(box: int, device: torch.device) -> int:
-    """Return how many particles of a box of ``box`` voxels to warp at once: about 100 MB on a CPU, 2 GB on a GPU."""
+    """Return how many particles of a box of ``box`` voxels to transform at once: about 100 MB on a CPU."""
     voxels = 2**19 if device.type == "cpu" else 2**23
     return max(1, voxels // box**3)
 
@@ -123,6 +153,8 @@ def default_batch_size(box: int, device: torch.device) -> int:
 def accumulate(
     particles: Particles,
     *,
+    confidences: Tensor | None = None,
+    shells: int | None = None,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     shown: bool | None = None,
@@ -132,15 +164,22 @@ def accumulate(
 
     Parameters
     ----------
+    confidences
+        How much each particle counts (n,); see `Accumulator.add`.
+    shells
+        Highest shell to keep; all unless given.
     batch_size
         Particles to hold in memory at a time; by the size of the box unless given.
     shown
         Whether to show progress; by default on a terminal only.
     """
     device = torch.device(device)
-    sums = Accumulator(particles.box, device=device)
+    sums = Accumulator(particles.box, shells=shells, device=device)
     with progress(description, len(particles), shown=shown) as display:
         for batch in particles.batches(batch_size or default_batch_size(particles.box, device)):
-            sums.add(particles.read_volumes(batch), particles.read_weights(batch), particles.poses[batch])
+            some = None if confidences is None else confidences[batch]
+            sums.add(
+                particles.read_volumes(batch), particles.read_weights(batch), particles.poses[batch], confidences=some
+            )
             display.advance(len(batch))
     return sums

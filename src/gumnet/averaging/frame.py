@@ -15,6 +15,7 @@ from torch import Tensor
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.fsc import fsc
+from gumnet.averaging.sums import BoxSums
 from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.warp import warp
 from gumnet.particles import Poses
@@ -30,13 +31,13 @@ def frame_shells(box: int) -> int:
     return max(1, min(MOST_FRAME_SHELLS, box // 4))
 
 
-def as_particle(sums: Accumulator) -> tuple[Volume, Weights]:
+def as_particle(sums: Accumulator | BoxSums) -> tuple[Volume, Weights]:
     """Return sums as one more particle, ``weights * signal + noise``: its volume and its weights."""
-    count = max(1, sums.count)
+    count = max(1.0, sums.count)
     return to_real(sums.spectrum / count, sums.box).float(), (sums.weights / count).float()
 
 
-def fit_frame(first: Accumulator, second: Accumulator, *, near: bool) -> Poses:
+def fit_frame(first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, near: bool) -> Poses:
     """Return the pose (1) of the map of ``second`` on that of ``first``.
 
     Parameters
