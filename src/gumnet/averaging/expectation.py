@@ -21,6 +21,7 @@ from torch import Tensor
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
+from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
 from gumnet.types import Labels, Rotations, Vectors
 
@@ -69,8 +70,7 @@ def expect(
     rotations: Rotations,
     shifts: Vectors,
     *,
-    shares: Tensor | None = None,
-    temper: float = 1.0,
+    symmetry: PointGroup | None = None,
 ) -> Expectation:
     """Return the posterior of particles on maps, and the sums that the next maps come from.
 
@@ -84,20 +84,18 @@ def expect(
         Fold of each particle, 0 ... F - 1, (n,).
     rotations, shifts
         The grid: (r, 3, 3) and (t, 3), in voxels.
-    shares
-        Share of each class in the set, (K,); equal unless given.
-    temper
-        What log likelihoods are multiplied by, 1 or less: a start whose maps are mostly noise should not be believed.
+    symmetry
+        Point group of the maps: particles go into them at all of its equivalent poses.
     """
     device = data.matched.device
     band, lattice = data.band, Lattice(data.band)
     folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
-    shares = torch.full((classes_count,), 1 / classes_count) if shares is None else shares
     rotations = rotations.to(device, torch.float32)
-    turns, places, m = len(rotations), len(shifts), len(band.shell)
+    turns, places = len(rotations), len(shifts)
     angle = 2 * math.pi * (shifts.to(device) @ band.frequencies.mT)
     waves = torch.polar(torch.ones_like(angle), angle)
-    prior = shares.clamp_min(1e-12).log().to(device).repeat_interleave(turns)
+    members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
+    members = members.to(rotations)
     evidence, masses = torch.empty(n), torch.empty(n, classes_count)
     best, certainty = torch.empty(n, dtype=torch.int64), torch.empty(n)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
@@ -110,12 +108,12 @@ def expect(
             moved = observed.matched[:, None] * waves
             moved = torch.cat([moved.real, moved.imag], dim=-1)
             scores = moved.flatten(0, 1) @ table.mT
-            below = prior - temper * (observed.precision @ power.mT)
-            scores = torch.add(below[:, None], scores.view(len(rows), places, -1), alpha=2 * temper).flatten(1)
+            norms = observed.precision @ power.mT
+            scores = torch.sub(2 * scores.view(len(rows), places, -1), norms[:, None]).flatten(1)
             top, index = scores.max(dim=1)
             scores = scores.sub_(top[:, None]).exp_()
             whole = scores.sum(dim=1)
-            evidence[rows] = (top + whole.log() - math.log(places * turns)).cpu()
+            evidence[rows] = (top + whole.log() - math.log(places * turns * classes_count)).cpu()
             best[rows], certainty[rows] = index.cpu(), (1 / whole).cpu()
             posterior = scores.view(len(rows), places, -1).div_(whole[:, None, None])
             mass = posterior.sum(dim=1)
@@ -126,14 +124,14 @@ def expect(
         for k in range(classes_count):
             some = slice(k * turns, (k + 1) * turns)
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
-            lattice.add(sums[fold, k], rotations[used], total[some][used], precision[some][used])
+            for member in members:
+                lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
     columns = best % (classes_count * turns)
     poses = Poses(
         rotations.cpu()[columns % turns].double(),
         shifts[best // (classes_count * turns)].double(),
         certainty.double(),
     )
-    assert total.shape[1] == 2 * m
     return Expectation(evidence, masses, poses, sums)
 
 

@@ -73,9 +73,7 @@ class LowBand:
         # Where there is next to no noise, what the model does not explain takes its place.
         noise = (noise + MODEL_ERROR * signal).clamp_min(_TINY)[band.shell]
         transfer = _once_if_equal(transfers, len(band.shell)).to(device)
-        return cls(
-            band, torch.cat(spectra) * transfer / noise, transfer.square() / noise, signal[: band.shells + 1]
-        )
+        return cls(band, torch.cat(spectra) * transfer / noise, transfer.square() / noise, signal[: band.shells + 1])
 
     def up_to(self, shells: int) -> LowBand:
         """Return the band of shells 1 ... ``shells``, as many or fewer."""

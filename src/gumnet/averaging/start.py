@@ -1,15 +1,20 @@
 """First maps of a particle set, from nothing: no reference, no poses, no labels.
 
 Particles begin in random orientations and classes, which makes a blob; posteriors over all poses and the maps they make
-follow each other (`gumnet.averaging.expectation`) until the evidence that particles find for the maps of others no longer
-grows, then a shell is added. What begins as noise grows where particles agree. The maps hold few shells and all particles:
-they start two halves, which go their own ways from there (`gumnet.averaging.iterate`).
+follow each other (`gumnet.averaging.expectation`), and what particles agree on grows. The shape as a whole comes first, and
+while orientations are unsure finer shells hold next to nothing but noise. So the first steps let each shell count by what
+two parts of the particles have in common (`Lattice.common_power`), later ones by the mean of that and of the power that the
+structure will have: with the first alone finer shells never begin to grow, with the second alone noise grows as well.
+
+Log likelihoods are taken as they are. Multiplied by more than 1 they grow faster and end in noise: to first order a step
+leaves what is noise in a map as large as it was, and makes what is signal larger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,12 +23,44 @@ from gumnet.averaging.expectation import Expectation, expect, shift_grid
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
 from gumnet.geometry.so3 import grid_size_for_spacing, random_rotations, super_fibonacci
+from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
 from gumnet.types import Labels, Volume, Volumes
 
-SPACING_DEGREES = 100.0
-"""Spacing of the grid of rotations, over the highest shell: 20 degrees for shell 5. It is turned at random in each step, so
-that over the steps all orientations come up."""
+_SPACING_DEGREES = 100.0
+"""Spacing of the grid of rotations times the highest shell: 20 degrees for shell 5. The grid is turned at random in each
+step, so that over the steps all orientations come up."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps in one band.
+
+    Parameters
+    ----------
+    shells
+        Highest shell.
+    steps
+        How many, at most.
+    caution
+        Shells count by the power that is in common to this power, times that of the structure to the rest: 1 to 0.
+    stride
+        How much further than a step leads the maps go: the difference of two steps times this is added.
+    """
+
+    shells: int
+    steps: int
+    caution: float
+    stride: float
+
+
+SCHEDULE = (Phase(4, 12, 1.0, 0.7), Phase(5, 16, 0.5, 0.7), Phase(6, 12, 0.5, 0.6), Phase(7, 6, 0.5, 0.3))
+"""Shell 7 is 55 A in a box of 32 voxels of 12 A. From there the search over all rotations finds every particle."""
+_FIRST_CHOICE = 2
+"""After this phase the better half of the starts goes on, and again after each that follows."""
+_LEAST_STEPS = 3
+_LEAST_GAIN = 0.15
+"""A phase ends where two steps in turn raised the evidence by less than this share of its largest rise."""
 
 
 @dataclass(frozen=True)
@@ -36,41 +73,53 @@ class StartConfig:
         How many.
     max_shift
         Largest shift of a particle along each axis, in voxels.
-    shells
-        Highest shells of the bands, in turn. Below the first, blobs of any orientation look alike; a structure that
-        breaks its symmetry only in finer shells does so later.
-    steps
-        Most steps in a band.
-    gain
-        The next band follows where a step raised the evidence of a particle by less than this share of it, twice in turn.
+    schedule
+        The phases, in turn.
     folds
-        Into how many parts particles are dealt: each is compared with maps of the others.
+        Into how many parts particles are dealt, an even number: each is compared with maps of the others.
     starts
-        Random starts, of which the one with the most evidence after the first band goes on.
+        Random starts. After the second phase the better half of them goes on, after the third the best.
     batch
         Most particles in a step, a class; of larger sets each step draws anew.
+    symmetry
+        Point group that the maps have; none unless given.
     """
 
     classes: int = 1
     max_shift: float = 4.0
-    shells: tuple[int, ...] = (5, 6, 7)
-    steps: int = 8
-    gain: float = 0.2
+    schedule: tuple[Phase, ...] = SCHEDULE
     folds: int = 4
-    starts: int = 2
+    starts: int = 4
     batch: int = 1000
-    tempers: tuple[float, ...] = (1.0, 1.0, 1.0)
+    symmetry: PointGroup | None = None
 
 
 @dataclass(frozen=True)
 class StartStep:
-    """What one step reached: highest shell, mean evidence of a particle, shares of the classes, sureness of poses."""
+    """What one step reached.
+
+    Parameters
+    ----------
+    start
+        Number of the start, from 1.
+    shells
+        Highest shell.
+    evidence
+        Mean logarithm of how much likelier the maps of others make a particle than no structure does.
+    shares
+        Shares of the classes.
+    sureness
+        Mean probability of a particle's best pose.
+    """
 
     start: int
     shells: int
     evidence: float
     shares: tuple[float, ...]
     sureness: float
+
+
+OnStep = Callable[[StartStep], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +136,8 @@ class FirstMaps:
         The most probable pose of each particle on its most probable class.
     shells
         Highest shell of the maps.
+    evidence
+        Mean evidence of a particle, at the end.
     history
         One entry a step.
     """
@@ -95,26 +146,19 @@ class FirstMaps:
     classes: Tensor
     poses: Poses
     shells: int
+    evidence: float
     history: tuple[StartStep, ...]
 
 
-OnStep = Callable[[StartStep], None]
-
-
 def first_maps(
-    data: LowBand,
-    config: StartConfig,
-    *,
-    mask: Volume,
-    generator: torch.Generator,
-    on_step: OnStep | None = None,
+    data: LowBand, config: StartConfig, *, mask: Volume, generator: torch.Generator, on_step: OnStep | None = None
 ) -> FirstMaps:
     """Return first maps of n particles; see the module.
 
     Parameters
     ----------
     data
-        The particles in the widest band that is wanted, or wider.
+        The particles in the widest band of the schedule, or wider.
     mask
         Soft mask of the maps (N, N, N).
     generator
@@ -123,15 +167,12 @@ def first_maps(
         Called after each step, to show it.
     """
     run = _Run(data, config, mask, generator, on_step)
-    import os
-    if os.environ.get('ADAPT'):
-        return run.finished(run.adaptive(1))
-    best, *others = (run.band(number, config.shells[0], run.random_maps()) for number in range(1, config.starts + 1))
-    for other in others:
-        best = max(best, other, key=lambda state: state.evidence)
-    for shells in config.shells[1:]:
-        best = run.band(best.number, shells, best.maps)
-    return run.finished(best)
+    states = [run.random_state(number) for number in range(1, config.starts + 1)]
+    for done, phase in enumerate(config.schedule, start=1):
+        states = [run.phase(phase, state) for state in states]
+        if done >= _FIRST_CHOICE:
+            states = sorted(states, key=lambda state: -state.evidence)[: (len(states) + 1) // 2]
+    return run.finished(states[0])
 
 
 @dataclass(frozen=True)
@@ -139,95 +180,62 @@ class _State:
     """Where a start has come to: its maps for each fold and class, (F, K, N, N, N), and their evidence."""
 
     number: int
-    shells: int
     maps: Tensor
     evidence: float
+    shares: Tensor
 
 
 class _Run:
     """One search for first maps."""
 
     def __init__(
-        self,
-        data: LowBand,
-        config: StartConfig,
-        mask: Volume,
-        generator: torch.Generator,
-        on_step: OnStep | None,
+        self, data: LowBand, config: StartConfig, mask: Volume, generator: torch.Generator, on_step: OnStep | None
     ) -> None:
         self.data, self.config, self.mask = data, config, mask.cpu()
         self.generator, self.on_step = generator, on_step
-        n = len(data)
-        self.folds: Labels = torch.randperm(n, generator=generator) % config.folds
+        self.folds: Labels = torch.randperm(len(data), generator=generator) % config.folds
         self.history: list[StartStep] = []
 
-    def random_maps(self) -> Tensor:
-        """Return the maps (F, K, N, N, N) of particles in random orientations and classes."""
-        data = self.data.up_to(self.config.shells[0])
+    def random_state(self, number: int) -> _State:
+        """Return the maps of particles in random orientations and classes."""
+        phase, k = self.config.schedule[0], self.config.classes
+        data = self.data.up_to(phase.shells)
         lattice = Lattice(data.band)
-        n, k = len(data), self.config.classes
+        n = len(data)
         rotations = random_rotations(n, generator=self.generator)
         classes = torch.randint(k, (n,), generator=self.generator)
-        sums = torch.zeros(self.config.folds, k, lattice.side**3, 3)
+        sums = torch.zeros(self.config.folds, k, *lattice.zeros().shape)
         precision = data.precision.expand(n, -1)
         for fold in range(self.config.folds):
             for c in range(k):
                 rows = (self.folds == fold) & (classes == c)
                 spectra = torch.cat([data.matched[rows].real, data.matched[rows].imag], dim=-1)
                 lattice.add(sums[fold, c], rotations[rows], spectra, precision[rows])
-        return self.of_others(lattice, sums, data)
+        return _State(number, self.maps_of_others(lattice, sums, data, phase), float("-inf"), torch.full((k,), 1 / k))
 
-    def of_others(self, lattice: Lattice, sums: Tensor, data: LowBand) -> Tensor:
-        """Return maps (F, K, N, N, N), those of fold f without the particles of that fold."""
-        total = sums.sum(dim=0)
-        one = sums[::2].sum(dim=0)
-        signal = [lattice.common_power(a, b - a) for a, b in zip(one, total)]
-        self.ratio=(torch.stack(signal)/data.signal).mean(0)
-        mix=getattr(self,'mix',0.)
-        signal = [torch.minimum(s,data.signal)**mix*data.signal**(1-mix) for s in signal]
-        maps = [torch.stack([lattice.map(s, w) * self.mask for s, w in zip(total - part, signal)]) for part in sums]
-        return torch.stack(maps)
-
-    def adaptive(self, number):
-        import os
-        plan=[(int(q.split(':')[0]),int(q.split(':')[1]),float(q.split(':')[2]),float(q.split(':')[3]),float(q.split(':')[4])) for q in os.environ['PLAN'].split(',')]
-        maps = self.random_maps(); old=None
-        shares = torch.full((self.config.classes,), 1 / self.config.classes)
-        for shells,steps,mix,relax,temper in plan:
-          self.mix=mix; self.temper=temper
-          for it in range(steps):
-            data = self.data.up_to(shells); lattice = Lattice(data.band)
-            found = self.step(data, maps, shares)
-            new = self.of_others(lattice, found.sums, data)
-            maps = new + relax*(new-old) if relax and old is not None and old.shape==new.shape else new
-            old = new
-            seen = found.classes.mean(dim=0)
-            if self.on_step and it%5==4: print('      tau/signal',[round(float(x),3) for x in (self.ratio)[1:]])
-            self.tell(StartStep(number, shells, float(found.evidence.mean()), tuple(seen.tolist()), float(found.poses.scores.mean())))
-        return _State(number, shells, maps, 0.)
-
-    def band(self, number: int, shells: int, maps: Tensor) -> _State:
-        """Return the maps after the steps in the shells up to ``shells``."""
-        data = self.data.up_to(shells)
+    def phase(self, phase: Phase, state: _State) -> _State:
+        """Return the state after the steps of a phase."""
+        data = self.data.up_to(phase.shells)
         lattice = Lattice(data.band)
-        before, flat, gains = float("-inf"), 0, []
-        shares = torch.full((self.config.classes,), 1 / self.config.classes)
-        for _ in range(self.config.steps):
-            found = self.step(data, maps, shares)
-            maps = self.of_others(lattice, found.sums, data)
-            seen = found.classes.mean(dim=0)
-            evidence = float(found.evidence.mean())
-            self.tell(StartStep(number, shells, evidence, tuple(seen.tolist()), float(found.poses.scores.mean())))
-            gain = evidence - before
-            before = evidence
-            gains.append(gain)
-            flat = flat + 1 if len(gains) > 2 and gain < self.config.gain * max(gains[1:]) else 0
-            if flat == 2:
+        maps, old = state.maps, None
+        evidences: list[float] = []
+        for _ in range(phase.steps):
+            found = self.step(data, maps)
+            new = self.maps_of_others(lattice, found.sums, data, phase)
+            maps = new if old is None else new + phase.stride * (new - old)
+            old, shares = new, found.classes.mean(dim=0)
+            evidences.append(float(found.evidence.mean()))
+            sureness = float(found.poses.scores.mean())
+            self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness))
+            if _levelled_off(evidences):
                 break
-        return _State(number, shells, maps, before)
+        return _State(state.number, maps, evidences[-1], shares)
 
-    def step(self, data: LowBand, maps: Tensor, shares: Tensor, *, everyone: bool = False) -> Expectation:
-        """Return the posterior of a batch of particles, or of all."""
+    def step(self, data: LowBand, maps: Tensor, *, everyone: bool = False) -> Expectation:
+        """Return the posterior of a batch of particles, or of all.
+
+        All classes count alike beforehand: by their shares a class that is ahead by chance would take all.
+        """
         most = self.config.batch * self.config.classes
         folds = self.folds
         if not everyone and len(data) > most:
@@ -235,21 +243,40 @@ class _Run:
             data, folds = data.rows(rows), folds[rows]
         shells = data.band.shells
         turn = random_rotations(1, generator=self.generator)[0]
-        rotations = turn @ super_fibonacci(grid_size_for_spacing(SPACING_DEGREES / shells))
+        rotations = turn @ super_fibonacci(grid_size_for_spacing(_SPACING_DEGREES / shells))
         shifts = shift_grid(data.band.box, shells, self.config.max_shift)
-        temper = 1.0 if everyone else getattr(self,'temper',1.0)
-        return expect(data, maps, folds, rotations, shifts, shares=shares, temper=temper)
+        return expect(data, maps, folds, rotations, shifts, symmetry=self.config.symmetry)
+
+    def maps_of_others(self, lattice: Lattice, sums: Tensor, data: LowBand, phase: Phase) -> Tensor:
+        """Return maps (F, K, N, N, N), those of fold f without the particles of that fold."""
+        total = sums.sum(dim=0)
+        even = sums[::2].sum(dim=0)
+        maps = torch.empty(self.config.folds, self.config.classes, *self.mask.shape)
+        for k in range(self.config.classes):
+            common = torch.minimum(lattice.common_power(even[k], total[k] - even[k]), data.signal.cpu())
+            power = common**phase.caution * data.signal.cpu() ** (1 - phase.caution)
+            for fold in range(self.config.folds):
+                maps[fold, k] = lattice.map(total[k] - sums[fold, k], power) * self.mask
+        return maps
 
     def finished(self, state: _State) -> FirstMaps:
         """Return the maps of all particles, from one more step that takes them all."""
-        data = self.data.up_to(state.shells)
+        shells = self.config.schedule[-1].shells
+        data = self.data.up_to(shells)
         lattice = Lattice(data.band)
-        shares = torch.tensor(self.history[-1].shares)
-        found = self.step(data, state.maps, shares, everyone=True)
+        found = self.step(data, state.maps, everyone=True)
         maps = torch.stack([lattice.map(s, data.signal) * self.mask for s in found.sums.sum(dim=0)])
-        return FirstMaps(maps, found.classes, found.poses, state.shells, tuple(self.history))
+        evidence = float(found.evidence.mean())
+        return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(self.history))
 
     def tell(self, step: StartStep) -> None:
+        """Keep a step, and show it."""
         self.history.append(step)
         if self.on_step is not None:
             self.on_step(step)
+
+
+def _levelled_off(evidences: list[float]) -> bool:
+    """Return whether the last two steps of a phase gained little beside its largest gain."""
+    gains = [after - before for before, after in pairwise(evidences)]
+    return len(gains) > _LEAST_STEPS and max(gains[-2:]) < _LEAST_GAIN * max(gains)

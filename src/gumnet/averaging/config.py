@@ -1,0 +1,89 @@
+"""What an average is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from torch import Tensor
+
+from gumnet.errors import InputError
+from gumnet.geometry.symmetry import point_group
+
+if TYPE_CHECKING:
+    from gumnet.model.gumnet import GumNet
+
+Start = Literal["auto", "halves", "together", "blob"]
+
+
+@dataclass(frozen=True)
+class AverageConfig:
+    """How to average.
+
+    Parameters
+    ----------
+    iterations
+        How often to align and average once there are first maps; 0 averages at the particles' own poses, which the others
+        ignore.
+    classes
+        Number of classes. With more than one, particles are sorted by first maps of all of them together, and each class is
+        averaged by itself.
+    start
+        Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half finds its
+        own, so that the halves have nothing in common. "together": all particles find one in low shells, which both halves
+        start from; only finer shells are independent then. "auto": halves, and together where these do not agree. "blob":
+        the average of each half as it is, without transformation, as a start for methods other than "exhaustive".
+    method
+        "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
+    refine
+        Whether to refine poses continuously.
+    symmetry
+        Point group of the structure, in RELION's setting, such as C7, D2, O or I1.
+    mask
+        Volume (N, N, N) from 0 to 1 for the correlation of the halves; it does not touch the maps. What it adds to the
+        correlation is taken off by phase randomisation.
+    initial
+        Map (N, N, N) that both halves start from, low-passed, in place of first maps. They share its frame.
+    low_pass_angstrom
+        Resolution of the first iteration; that of the first maps unless given, or shell 4 of the box with ``initial``.
+    max_shift
+        Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on unless
+        given.
+    model
+        Network, or path of its weights, for method "gumnet".
+    seed
+        Deals particles without a half set to one, and draws the starts.
+    device
+        auto, cpu, cuda or cuda:N.
+    batch_size
+        Particles at a time; as many as memory allows comfortably unless given.
+    """
+
+    iterations: int = 4
+    classes: int = 1
+    start: Start = "auto"
+    method: str = "exhaustive"
+    refine: bool = True
+    symmetry: str = "C1"
+    mask: Tensor | None = None
+    initial: Tensor | None = None
+    low_pass_angstrom: float | None = None
+    max_shift: float | None = None
+    model: GumNet | str | Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise InputError(f"{self.iterations} iterations are not possible", cure="give 0 or more")
+        if self.classes < 1:
+            raise InputError(f"{self.classes} classes are not possible", cure="give 1 or more")
+        if self.start not in get_args(Start):
+            raise InputError(f"there is no start {self.start!r}", cure=f"use one of {', '.join(get_args(Start))}")
+        if self.classes > 1 and (self.initial is not None or self.start == "blob"):
+            raise InputError("one map cannot start several classes", cure="leave the map out, or ask for one class")
+        if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
+            raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
+        point_group(self.symmetry)
