@@ -28,3 +28,10 @@ class InputError(ValueError):
         message = f"{path}: {problem}" if path is not None else problem
         message = f"{message}; {cure}" if cure else message
         super().__init__(" ".join(message.split()))
+
+
+class RunError(RuntimeError):
+    """The call was right, but not all of it could be done; the message is one line, and the exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
