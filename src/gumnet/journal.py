@@ -2,10 +2,10 @@
 
 A journal is one file that is only ever appended to. Each record is
 
-    4 bytes "GNJ1", number of the batch (u64), length of the payload (u64), SHA-256 of these two and the payload, payload
+    "GNJ1", number of the batch (u64), length of the payload (u64), SHA-256 of both numbers and the payload, payload
 
 with numbers little-endian. The first record says what the run is: its settings and inputs. A record is written by one
-call, so a killed process leaves whole records and perhaps part of one at the end, which is cut off when the run goes on.
+call, so a killed process leaves whole records and perhaps part of one at the end, which is cut off when it goes on.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ hold. Forking would copy a process with threads and a GPU, and `multiprocessing`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -149,8 +150,6 @@ class Pool:
                 command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr
             )
         worker = _Worker(process, Connection(ours.detach()), device)
-        try:
+        with contextlib.suppress(OSError):  # if it died already, `next` will see that
             worker.connection.send_bytes(self._work)
-        except OSError:
-            pass  # it died already; `next` will see that
         return worker
