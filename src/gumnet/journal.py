@@ -16,7 +16,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,16 +39,21 @@ def journal_path(out: str | Path) -> Path:
     return out.with_name(f"{out.name}{SUFFIX}")
 
 
-def check_start(out: str | Path, *, resume: bool, overwrite: bool) -> None:
+def check_start(out: str | Path, *, resume: bool, overwrite: bool, check: Callable[..., None] = check_free) -> None:
     """Raise `InputError` unless a run that makes the file ``out`` may begin, or go on: before any work.
 
     A run that goes on may replace ``out``: its beginning was allowed to.
+
+    Parameters
+    ----------
+    check
+        What is asked where it begins; `gumnet.io.atomic.check_free_folder` for a folder.
     """
     unfinished = journal_path(out).exists()
     if unfinished and not (resume or overwrite):
         raise _unfinished(Path(out))
     if not (resume and unfinished):
-        check_free(out, overwrite=overwrite)
+        check(out, overwrite=overwrite)
 
 
 def _unfinished(out: Path) -> InputError:
@@ -136,6 +141,11 @@ class Journal:
     def __contains__(self, number: int) -> bool:
         return number in self._places
 
+    @property
+    def planned(self) -> bool:
+        """Whether the run was cut into batches already; see `agree`."""
+        return _PLAN in self._places
+
     def finished(self) -> Iterator[int]:
         """Return the numbers of the batches that are finished, from small to large."""
         return iter(sorted(n for n in self._places if n < _PLAN))
@@ -169,7 +179,7 @@ class Journal:
         A batch is known by its number, so a run must go on with the batches that it began with, whatever memory is free
         today.
         """
-        if _PLAN not in self._places:
+        if not self.planned:
             self.add(_PLAN, json.dumps(dict(plan)).encode())
         agreed: dict[str, int] = json.loads(self.read(_PLAN))
         return agreed

@@ -15,7 +15,7 @@ from gumnet.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = ("demo", "simulate", "train", "align", "average", "fsc", "info")
+COMMANDS = ("demo", "simulate", "pack", "train", "align", "average", "fsc", "info")
 
 
 def build() -> App:

@@ -14,6 +14,7 @@ from gumnet.io.relion_optics import are_tilt_stacks, premultiplied, voxel_size_f
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.relion_table import RelionTable, find_upwards, labels, read_relion_table, require_columns
 from gumnet.io.relion_weights import CtfMultiplied, CtfSource
+from gumnet.io.store import store_of
 from gumnet.particles import Particles, Poses, Source
 
 if TYPE_CHECKING:
@@ -73,13 +74,12 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         size = header.voxel_size_angstrom if size is None else size
         if size is None:
             raise _unknown_size(table)
-        volumes, weights = MrcSource(entries, header.shape[-1]), None
+        ctf_entries: tuple[Entry, ...] | None = None
         if CTF_IMAGE in frame.columns:
             ctf_root = _images_root(table, CTF_IMAGE)
             frame[CTF_IMAGE] = [_absolute(name, ctf_root) for name in frame[CTF_IMAGE]]
             ctf_entries = tuple(_entry(name, table.path) for name in frame[CTF_IMAGE])
-            weights = CtfSource(ctf_entries, volumes.box, premultiplied(table))
-            volumes = CtfMultiplied(volumes, weights)
+        volumes, weights = _sources(table, entries, ctf_entries, header.shape[-1])
     return Particles(
         volumes=volumes,
         poses=poses_from_table(frame, size, table.path),
@@ -91,6 +91,20 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         table=frame,
         optics=optics,
     )
+
+
+def _sources(
+    table: RelionTable, entries: tuple[Entry, ...], ctf_entries: tuple[Entry, ...] | None, box: int
+) -> tuple[Source, Source | None]:
+    """Return volumes and weights of 3D subtomograms, from a store where the images are in one."""
+    store = store_of(entries)
+    if store is not None:
+        return store.volume_source(entries), None if ctf_entries is None else store.weight_source(ctf_entries)
+    volumes = MrcSource(entries, box)
+    if ctf_entries is None:
+        return volumes, None
+    ctf = CtfSource(ctf_entries, box, premultiplied(table))
+    return CtfMultiplied(volumes, ctf), ctf
 
 
 def _unknown_size(table: RelionTable) -> InputError:

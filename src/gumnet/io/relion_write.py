@@ -60,7 +60,7 @@ def write_particles(
         frame = _write_images(path, particles, frame, overwrite)
     frame = put_poses(frame, particles.poses, particles.voxel_size_angstrom)
     frame = _put_labels(frame, particles)
-    frame, optics = _optics(frame, particles)
+    frame, optics = optics_groups(frame, particles)
     if not in_files and CTF_IMAGE in frame.columns:
         # Weights in memory have the form of `gumnet.types`, which is that of data multiplied by the CTF.
         optics[PREMULTIPLIED] = 1
@@ -124,7 +124,7 @@ def _put_labels(frame: pd.DataFrame, particles: Particles) -> pd.DataFrame:
     return frame
 
 
-def _optics(frame: pd.DataFrame, particles: Particles) -> tuple[pd.DataFrame, pd.DataFrame]:
+def optics_groups(frame: pd.DataFrame, particles: Particles) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the table and its optics groups; RELION 3.0 and particles from memory have no groups yet."""
     import pandas as pd
 
