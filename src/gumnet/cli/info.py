@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json as json_format
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gumnet.cli.info_memory import memory_in_words
 from gumnet.cli.options import COMMON, Common, Flag, say
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from gumnet.io.relion_table import RelionTable
@@ -23,6 +26,8 @@ _KNOWN = (
     "known are RELION tables (.star), folders with particles.star, MRC files that are not compressed "
     "(.mrc, .mrcs, .map, .rec) and weights of a Gum-Net (.safetensors)"
 )
+_NAMED = 3
+"""Damaged files of a store that are named; the others are counted."""
 _LOOKED_AT = 100
 """Particles whose weights are tried, to read the tilt range off."""
 
@@ -32,6 +37,8 @@ def info(
     *,
     json: Flag = False,
     voxel_size: float | None = None,
+    verify: Flag = False,
+    memory: float | None = None,
     common: Common = COMMON,
 ) -> None:
     """Say what a particle table, a folder of particles, a map or a model holds, and whether all images are there.
@@ -39,25 +46,33 @@ def info(
     Example
         gumnet info particles.star
         gumnet info average/map.mrc --json
+        gumnet info store --verify
 
     Parameters
     ----------
     path
-        STAR table, folder that gumnet simulate wrote, MRC file, or weights of a Gum-Net.
+        STAR table, folder that gumnet simulate or gumnet pack wrote, MRC file, or weights
+        of a Gum-Net.
     json
         Print one JSON object.
     voxel_size
         Voxel size in Angstrom, where the files do not hold it or hold it wrong.
+    verify
+        Read a store that gumnet pack wrote, whole, and compare it with its checksums.
+    memory
+        Say what gumnet align takes when told this --memory, in GB.
     """
-    common.start()
+    device = common.start()
     from gumnet.io.check import existing_file
 
+    if verify:
+        _verify(path)
     if path.suffix.lower() in (".mrc", ".mrcs", ".map", ".rec"):
         facts = _map_facts(path)
     elif path.suffix.lower() == ".safetensors":
         facts = _model_facts(path)
     elif path.is_dir() or path.suffix.lower() == ".star":
-        facts = _table_facts(path, voxel_size)
+        facts = _table_facts(path, voxel_size, device, memory)
     else:
         existing_file(path, "a file")
         raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
@@ -93,7 +108,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
     return {"format": "Gum-Net weights", "parameters": parameters, **asdict(model.config)}
 
 
-def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
+def _table_facts(path: Path, voxel_size: float | None, device: torch.device, memory: float | None) -> dict[str, Any]:
     from gumnet.geometry.rigid import relion_from_matrix
     from gumnet.geometry.wedge import wedge_angles_degrees
     from gumnet.io.read import FOLDER_TABLE, read_particles
@@ -117,6 +132,7 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
     return {
         **facts,
         **_images(particles, table),
+        **_store_facts(particles),
         "box": particles.box,
         "voxel_size_angstrom": particles.voxel_size_angstrom,
         "tilt_range_degrees": None if math.isnan(low) else [round(low, 1), round(high, 1)],
@@ -124,6 +140,39 @@ def _table_facts(path: Path, voxel_size: float | None) -> dict[str, Any]:
         "largest_shift_angstrom": round(float(shifts.max()), 2),
         "half_sets": _counts(particles.half_sets),
         "classes": _counts(particles.classes),
+        "memory_to_align": memory_in_words(particles, device, memory),
+    }
+
+
+def _verify(path: Path) -> None:
+    """Raise `InputError` naming the files of a store that are not as they were written."""
+    from gumnet.io.store import INDEX, Store
+
+    folder = path if path.is_dir() else path.parent
+    if not (folder / INDEX).is_file():
+        raise InputError("there are no checksums to verify", cure="give a store, as gumnet pack writes it", path=path)
+    store = Store.open(folder)
+    damaged = store.damaged()
+    if damaged:
+        more = f"; and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+        cure = "copy these files again from where they were packed, or pack again"
+        raise InputError("; ".join(damaged[:_NAMED]) + more, cure=cure, path=folder)
+    count = sum(len(group) for group in (store.volumes, store.weights, store.others))
+    sys.stderr.write(f"all {count} files are as they were written\n")
+
+
+def _store_facts(particles: Particles) -> dict[str, str]:
+    """Return what the store is like that particles are in; nothing for others."""
+    from gumnet.io.store import StoreVolumes
+
+    if not isinstance(particles.volumes, StoreVolumes):
+        return {}
+    store = particles.volumes.store
+    size = sum(shard.size for shard in (*store.volumes, *store.weights)) / 1e9
+    kinds = sum(shard.count for shard in store.weights)
+    rounding = f", rounded by {100 * store.rounding:.2g} %" if store.rounding else ""
+    return {
+        "store": f"{store.dtype}{rounding}, {len(store.volumes)} shards, {kinds} distinct weights, {size:.3g} GB",
     }
 
 

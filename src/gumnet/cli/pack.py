@@ -16,7 +16,7 @@ def pack(
     *,
     out: Path,
     type: Annotated[Literal["float16", "float32"], Parameter(name="--type")] = "float16",
-    shard_megabytes: float = 512.0,
+    shard_megabytes: float = 256.0,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -42,7 +42,7 @@ def pack(
     type
         Type of the volumes. float16 halves them; what that changes is said.
     shard_megabytes
-        About the size of a shard.
+        About the size of a shard. A worker needs up to twice as much memory.
     """
     common.start()
     from gumnet.io.pack import pack as run

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 VolumeType = Literal["float16", "float32"]
 SOURCE_IMAGE = "gumnetSourceImage"
 """Column that keeps what an image was called before it was packed."""
-DEFAULT_SHARD_MEGABYTES = 512.0
+DEFAULT_SHARD_MEGABYTES = 256.0
 _READ_AT_ONCE = 32
 _LOWEST, _HIGHEST, _TOP_EXPONENT = 2.0**-4, 2.0**15, 13
 """Volumes whose largest magnitude is between these are rounded as they are, others are brought below 2**13."""

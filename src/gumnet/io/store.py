@@ -183,6 +183,8 @@ def _open(path: Path, _size: int, _modified: int) -> Store:
         if any(Path(shard.file).name != shard.file for group in shards for shard in group):
             raise ValueError("a name with a folder in it")
         return Store(path.parent, **index, volumes=shards[0], weights=shards[1], others=shards[2])
+    except InputError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError("this is no index of a store", cure=_DAMAGED, path=path) from None
 
