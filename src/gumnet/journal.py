@@ -64,8 +64,8 @@ def _unfinished(out: Path) -> InputError:
 class Journal:
     """The journal of one run, open for appending; at most one process has it open.
 
-    Use `Journal.open`. As a context manager it closes the file, which stays for a later run; `remove` it when the
-    result is written.
+    Use `Journal.open`. As a context manager it closes the file, which stays for a later run if a batch was finished;
+    `remove` it when the result is written.
 
     Parameters
     ----------
@@ -201,6 +201,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._descriptor >= 0 and next(self.finished(), None) is None:
+            self.remove()
         self.close()
 
     def _scan(self) -> int:

@@ -42,7 +42,7 @@ def test_processes_give_what_this_process_gives_and_survive_a_death(tmp_path: Pa
 
 
 def test_a_particle_that_kills_its_worker_is_reported_and_the_rest_goes_on() -> None:
-    done = list(run(Square(kill=frozenset({4})), batches_of(6, 3), POOL, stop=False))
+    done = list(run(Square(kill=frozenset({4})), batches_of(6, 3), POOL, tolerate="all"))
     assert squares(done) == {row: row**2 for row in (0, 1, 2, 3, 5)}
     failures = [failure for each in done for failure in each.failures]
     assert [(failure.row, failure.by_input) for failure in failures] == [(4, False)]
@@ -51,13 +51,13 @@ def test_a_particle_that_kills_its_worker_is_reported_and_the_rest_goes_on() -> 
 
 def test_what_fails_twice_is_found_particle_by_particle() -> None:
     work = Square(fail=frozenset({1}), refuse=frozenset({3, 9}))
-    done = sorted(run(work, batches_of(10, 2), HERE, stop=False), key=lambda each: each.number)
+    done = sorted(run(work, batches_of(10, 2), HERE, tolerate="all"), key=lambda each: each.number)
     assert squares(done) == {row: row**2 for row in (0, 2, 4, 5, 6, 7, 8)}
     assert [list(each.rows) for each in done] == [[0], [2], [4, 5], [6, 7], [8]]
     failures = [failure for each in done for failure in each.failures]
     assert [(failure.row, failure.by_input) for failure in failures] == [(1, False), (3, True), (9, True)]
     assert failures[0].reason == "ValueError: row 1 cannot be done"
-    assert failures[1].reason == "particle 3 holds NaN; leave it out"
+    assert failures[1].reason == "particle 3 holds NaN"
 
 
 def test_the_first_failure_stops_a_run_that_wants_all() -> None:
@@ -65,12 +65,15 @@ def test_the_first_failure_stops_a_run_that_wants_all() -> None:
         list(run(Square(refuse=frozenset({3})), batches_of(10, 2), HERE))
     with pytest.raises(RunError, match="row 3 cannot be done"):
         list(run(Square(fail=frozenset({3})), batches_of(10, 2), HERE))
+    with pytest.raises(InputError, match="particle 3 holds NaN"):
+        list(run(Square(refuse=frozenset({3})), batches_of(10, 2), HERE, tolerate="faults"))
+    assert len(squares(list(run(Square(fail=frozenset({3})), batches_of(10, 2), HERE, tolerate="faults")))) == 9
 
 
 def test_a_run_in_which_nothing_works_ends_early() -> None:
     work, batches = Square(fail=frozenset(range(1000))), batches_of(1000, 2)
     with pytest.raises(RunError, match="row 4 cannot be done"):
-        list(run(work, batches, HERE, stop=False))
+        list(run(work, batches, HERE, tolerate="all"))
 
 
 def test_out_of_memory_halves_the_batch_and_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +90,7 @@ def test_what_the_journal_holds_is_not_done_again(tmp_path: Path) -> None:
 
     with journal(resume=False) as first:
         work = Square(fail=frozenset({5}))
-        done = list(run(work, batches_of(10, 2), HERE, journal=first, stop=False))
+        done = list(run(work, batches_of(10, 2), HERE, journal=first, tolerate="all"))
         assert len(squares(done)) == 9
     with journal(resume=True) as second:
         assert list(second.finished()) == [0, 1, 3, 4], "a batch with a failure is tried again"

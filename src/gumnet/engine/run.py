@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gumnet.engine.backend import Backend
 from gumnet.engine.place import Place
@@ -12,6 +13,8 @@ from gumnet.engine.work import Answer, Failure, Result, Work, pack, unpack
 from gumnet.errors import InputError, RunError
 from gumnet.journal import Journal
 
+Tolerate = Literal["nothing", "faults", "all"]
+"""Which failures a run goes on after: none, all but those that the input is to blame for, or all."""
 _HOPELESS = 3
 """Batches that failed whole before any particle was done: then it is not the particles' fault, and the run stops."""
 
@@ -49,7 +52,7 @@ def run(
     place: Place | None = None,
     *,
     journal: Journal | None = None,
-    stop: bool = True,
+    tolerate: Tolerate = "nothing",
 ) -> Iterator[Done]:
     """Do all batches and yield each when it is finished, in any order; what they hold does not depend on the place.
 
@@ -63,14 +66,15 @@ def run(
         Where; in this process unless given.
     journal
         Batches in it are not done again, and those that are finished go into it, unless particles of theirs failed.
-    stop
-        Whether the first failure ends the run: with an `InputError` at once, with any other after a second try. If
-        not, the particles of a batch that failed are tried one by one, and those that still fail are reported.
+    tolerate
+        Which failures do not end the run. A batch that fails by a fault is tried once more; one that fails by its input
+        (`InputError`) is not. Then the particles of a batch whose failure is tolerated are tried one by one, and those
+        that fail again are reported.
 
     Raises
     ------
     InputError, RunError
-        The first failure, if ``stop``; or if batch after batch fails whole and none was ever done.
+        The first failure that is not tolerated; or if batch after batch fails whole and none was ever done.
     """
     place = Place() if place is None else place
     todo = dict(batches)
@@ -80,7 +84,7 @@ def run(
     if not todo:
         return
     with place.open(work, len(todo)) as backend:
-        for done in _Drive(work, backend, stop).all(todo):
+        for done in _Drive(work, backend, tolerate).all(todo):
             if journal is not None and done.result is not None and not done.failures:
                 journal.add(done.number, pack(done.result))
             yield done
@@ -111,8 +115,8 @@ class _Broken:
 class _Drive:
     """Keeps a backend busy, and decides what becomes of the answers."""
 
-    def __init__(self, work: Work, backend: Backend, stop: bool) -> None:
-        self._work, self._backend, self._stop = work, backend, stop
+    def __init__(self, work: Work, backend: Backend, tolerate: Tolerate) -> None:
+        self._work, self._backend, self._tolerate = work, backend, tolerate
         self._out: dict[int, _Part] = {}
         self._broken: dict[int, _Broken] = {}
         self._tickets = 0
@@ -151,8 +155,8 @@ class _Drive:
         if part.tries == 1 and not answer.by_input:
             self._hand_out(_Part(part.number, part.rows, 2, part.single))
             return None
-        if self._stop:
-            raise InputError(answer.reason) if answer.by_input else RunError(answer.reason)
+        if self._tolerate == "nothing" or (answer.by_input and self._tolerate == "faults"):
+            raise InputError(answer.reason, cure=answer.cure) if answer.by_input else RunError(answer.reason)
         if part.single or len(part.rows) == 1:
             broken = self._broken.setdefault(part.number, _Broken(part.rows))
             broken.failures[part.rows[0]] = Failure(part.rows[0], answer.reason, answer.by_input)

@@ -70,6 +70,8 @@ class Answer:
         None if it failed.
     reason
         One line, empty if it did not fail.
+    cure
+        What the user can do about it, if that is known.
     by_input
         Whether it failed with an `InputError`: trying again would not help.
     note
@@ -79,14 +81,13 @@ class Answer:
     ticket: int
     result: Result | None
     reason: str = ""
+    cure: str = ""
     by_input: bool = False
     note: str = ""
 
     def to_bytes(self) -> bytes:
         """Return it as bytes: a head in JSON, the tensors as safetensors. Nothing in it can be run."""
-        head = json.dumps(
-            {"ticket": self.ticket, "reason": self.reason, "by_input": self.by_input, "note": self.note}
-        ).encode()
+        head = json.dumps({name: value for name, value in vars(self).items() if name != "result"}).encode()
         return struct.pack("<I", len(head)) + head + (b"" if self.result is None else pack(self.result))
 
     @classmethod
@@ -99,7 +100,10 @@ class Answer:
 
 def pack(result: Result) -> bytes:
     """Return a result as bytes; the same result gives the same bytes."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in result.items()})
+    # Copies: safetensors refuses tensors that share memory.
+    return save(
+        {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in result.items()}
+    )
 
 
 def unpack(data: bytes) -> Result:
@@ -124,7 +128,7 @@ class Runner:
                 self._run = self.work.start(self.device)
             result = self._halving(self._run, rows)
         except InputError as error:
-            return Answer(ticket, None, str(error), by_input=True)
+            return Answer(ticket, None, error.without_cure(), error.cure, by_input=True)
         except Exception as error:
             return Answer(ticket, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
         note, self._note = self._note, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from gumnet.errors import InputError
@@ -62,7 +63,7 @@ def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: b
             particles.read_weights([i])
             good.append(i)
         except InputError as error:
-            bad.append((i + 1, particles.names[i], _reason(error)))
+            bad.append((i + 1, particles.names[i], error.without_cure()))
     if not bad:
         return particles
     if not good:
@@ -70,13 +71,13 @@ def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: b
             f"none of {len(particles)} particles can be read; the first: {bad[0][2]}",
             cure="check the folder of the images",
         )
-    with write_whole(list_path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, delimiter="\t")
-        writer.writerow(("particle", "name", "reason"))
-        writer.writerows(bad)
+    write_bad_list(list_path, bad, overwrite=overwrite)
     return particles.select(good)
 
 
-def _reason(error: InputError) -> str:
-    """Return what is wrong and where, in one line, without the advice: to leave the particle out has been followed."""
-    return str(InputError(error.problem, path=error.path))
+def write_bad_list(path: str | Path, bad: Sequence[tuple[int, str, str]], *, overwrite: bool = False) -> None:
+    """Write which particles were left out: row from 1, name and reason of each, with a header, separated by tabs."""
+    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(("particle", "name", "reason"))
+        writer.writerows(bad)
