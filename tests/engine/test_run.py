@@ -27,26 +27,22 @@ def test_batches_cover_all_rows_once() -> None:
     assert batches_of(0, 3) == {}
 
 
-def test_processes_give_what_this_process_gives_and_survive_a_death(tmp_path: Path) -> None:
+def test_processes_give_what_this_process_gives_and_outlive_deaths(tmp_path: Path) -> None:
     here = list(run(Square(), batches_of(10, 3), HERE))
     assert squares(here) == {row: row**2 for row in range(10)}
     assert [done.number for done in here] == [0, 1, 2, 3]
-    there = list(run(Square(marks=tmp_path, kill_once=frozenset({4})), batches_of(10, 3), POOL))
+    work = Square(marks=tmp_path, kill_once=frozenset({4}), kill=frozenset({7}))
+    there = list(run(work, batches_of(10, 3), POOL, tolerate="faults"))
     assert (tmp_path / "row-4").exists(), "the worker was killed"
-    assert squares(there) == squares(here)
+    assert squares(there) == {row: row**2 for row in range(10) if row != 7}
+    failures = [failure for each in there for failure in each.failures]
+    assert [(failure.row, failure.by_input) for failure in failures] == [(7, False)]
+    assert "the worker died (exit code -9)" in failures[0].reason
     workers = {int(pid) for done in there if done.result is not None for pid in done.result["process"]}
     ours = {int(pid) for done in here if done.result is not None for pid in done.result["process"]}
     assert len(ours) == 1
     assert len(workers) >= 2
     assert not workers & ours
-
-
-def test_a_particle_that_kills_its_worker_is_reported_and_the_rest_goes_on() -> None:
-    done = list(run(Square(kill=frozenset({4})), batches_of(6, 3), POOL, tolerate="all"))
-    assert squares(done) == {row: row**2 for row in (0, 1, 2, 3, 5)}
-    failures = [failure for each in done for failure in each.failures]
-    assert [(failure.row, failure.by_input) for failure in failures] == [(4, False)]
-    assert "the worker died (exit code -9)" in failures[0].reason
 
 
 def test_what_fails_twice_is_found_particle_by_particle() -> None:

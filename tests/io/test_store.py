@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.wedge import missing_wedge
@@ -148,15 +147,6 @@ def test_tilt_stacks_become_volumes(shared_data: Path, tmp_path: Path) -> None:
     )
     assert packed.table is not None
     assert "rlnTomoName" in packed.table.columns
-
-
-def test_processes_write_the_same_bytes(particles: Particles, tmp_path: Path) -> None:
-    pack(particles, tmp_path / "a", shard_megabytes=FOUR_A_SHARD)
-    pack(particles, tmp_path / "b", shard_megabytes=FOUR_A_SHARD, place=Place(device="cpu", workers=2, threads=1))
-    names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "b").iterdir())
-    for name in names:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
 def test_a_bad_particle_stops_it_and_the_run_goes_on_where_it_was(particles: Particles, tmp_path: Path) -> None:

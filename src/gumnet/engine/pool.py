@@ -146,9 +146,8 @@ class Pool:
                 "MKL_NUM_THREADS": str(self._threads),
             }
             command = [sys.executable, "-m", "gumnet.engine.worker", str(theirs.fileno()), device, str(self._threads)]
-            process = subprocess.Popen(
-                command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr
-            )
+            none = subprocess.DEVNULL
+            process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=none, stdout=none)
         worker = _Worker(process, Connection(ours.detach()), device)
         with contextlib.suppress(OSError):  # if it died already, `next` will see that
             worker.connection.send_bytes(self._work)

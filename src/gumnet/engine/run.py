@@ -163,7 +163,7 @@ class _Drive:
             return self._finish(part.number)
         self._broken[part.number] = _Broken(part.rows)
         for row in part.rows:
-            self._hand_out(_Part(part.number, [row], single=True))
+            self._hand_out(_Part(part.number, [row], tries=2, single=True))
         return None
 
     def _finish(self, number: int) -> Done | None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,6 +184,8 @@ def pack(
         raise InputError(f"type {dtype!r} is not known", cure="use float16 or float32")
     _refuse_own_files(particles, folder)
     check_start(folder, resume=resume, overwrite=overwrite, check=check_free_folder)
+    if not (resume and journal_path(folder).exists()):
+        _check_space(particles, folder, dtype)
     per_shard = max(1, round(shard_megabytes * 1e6 / (np.dtype(dtype).itemsize * particles.box**3)))
     settings = {"--type": dtype, "--shard-megabytes": shard_megabytes}
     inputs = {"the particles": of_particles(particles)}
@@ -320,6 +323,15 @@ def _packed_optics(optics: pd.DataFrame, box: int) -> pd.DataFrame:
     """Return optics groups of volumes in the form of `gumnet.types`; tilt stacks are 3D now, and need no tomograms."""
     changed = {PREMULTIPLIED: 1, "rlnImageDimensionality": 3, "rlnImageSize": box}
     return optics.drop(columns=TOMOGRAMS_FILE, errors="ignore").assign(**changed)
+
+
+def _check_space(particles: Particles, folder: Path, dtype: VolumeType) -> None:
+    """Raise `InputError` where the volumes alone do not fit on the disk."""
+    above = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    needed, free = len(particles) * np.dtype(dtype).itemsize * particles.box**3, shutil.disk_usage(above).free
+    if needed > free:
+        sizes = f"the store takes {needed / 1e9:.1g} GB and more, and {free / 1e9:.1g} GB are free there"
+        raise InputError(sizes, cure="free some, or choose another disk", path=folder)
 
 
 def _refuse_own_files(particles: Particles, folder: Path) -> None:
