@@ -167,7 +167,7 @@ def test_a_turn_that_picking_did_not_know_is_found_about_the_direction_that_it_k
     truth = read_truth(particles)[0]
     turn = rotation_from_vector(torch.tensor([0.0, 0.0, 2.0], dtype=torch.float64))
     write_particles(picked, read_particles(particles).with_poses(Poses.of(truth.rotations @ turn, truth.shifts)))
-    near = ["--local", "--cone", "15", "--in-plane", "180"]
+    near = ["--local", "--cone", "15", "--in-plane", "180", "--allow-outside"]
     assert main(["align", str(picked), "--reference", str(reference), "--out", str(out), *near]) == 0
     errors = pair_errors(read_particles(out).poses, truth)
     assert float(errors.degrees.max()) < 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gumnet.cli.info_memory import memory_in_words
+from gumnet.cli.info_store import store_facts, verify_store
 from gumnet.cli.options import COMMON, Common, Flag, say
 from gumnet.errors import InputError
 
@@ -26,8 +26,6 @@ _KNOWN = (
     "known are RELION tables (.star), folders with particles.star, MRC files that are not compressed "
     "(.mrc, .mrcs, .map, .rec) and weights of a Gum-Net (.safetensors)"
 )
-_NAMED = 3
-"""Damaged files of a store that are named; the others are counted."""
 _LOOKED_AT = 100
 """Particles whose weights are tried, to read the tilt range off."""
 
@@ -66,7 +64,7 @@ def info(
     from gumnet.io.check import existing_file
 
     if verify:
-        _verify(path)
+        verify_store(path)
     if path.suffix.lower() in (".mrc", ".mrcs", ".map", ".rec"):
         facts = _map_facts(path)
     elif path.suffix.lower() == ".safetensors":
@@ -132,7 +130,7 @@ def _table_facts(path: Path, voxel_size: float | None, device: torch.device, mem
     return {
         **facts,
         **_images(particles, table),
-        **_store_facts(particles),
+        **store_facts(particles),
         "box": particles.box,
         "voxel_size_angstrom": particles.voxel_size_angstrom,
         "tilt_range_degrees": None if math.isnan(low) else [round(low, 1), round(high, 1)],
@@ -141,38 +139,6 @@ def _table_facts(path: Path, voxel_size: float | None, device: torch.device, mem
         "half_sets": _counts(particles.half_sets),
         "classes": _counts(particles.classes),
         "memory_to_align": memory_in_words(particles, device, memory),
-    }
-
-
-def _verify(path: Path) -> None:
-    """Raise `InputError` naming the files of a store that are not as they were written."""
-    from gumnet.io.store import INDEX, Store
-
-    folder = path if path.is_dir() else path.parent
-    if not (folder / INDEX).is_file():
-        raise InputError("there are no checksums to verify", cure="give a store, as gumnet pack writes it", path=path)
-    store = Store.open(folder)
-    damaged = store.damaged()
-    if damaged:
-        more = f"; and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
-        cure = "copy these files again from where they were packed, or pack again"
-        raise InputError("; ".join(damaged[:_NAMED]) + more, cure=cure, path=folder)
-    count = sum(len(group) for group in (store.volumes, store.weights, store.others))
-    sys.stderr.write(f"all {count} files are as they were written\n")
-
-
-def _store_facts(particles: Particles) -> dict[str, str]:
-    """Return what the store is like that particles are in; nothing for others."""
-    from gumnet.io.store import StoreVolumes
-
-    if not isinstance(particles.volumes, StoreVolumes):
-        return {}
-    store = particles.volumes.store
-    size = sum(shard.size for shard in (*store.volumes, *store.weights)) / 1e9
-    kinds = sum(shard.count for shard in store.weights)
-    rounding = f", rounded by {100 * store.rounding:.2g} %" if store.rounding else ""
-    return {
-        "store": f"{store.dtype}{rounding}, {len(store.volumes)} shards, {kinds} distinct weights, {size:.3g} GB",
     }
 
 

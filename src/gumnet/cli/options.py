@@ -116,16 +116,20 @@ class Reading:
         Voxel size in Angstrom, where the files do not hold it or hold it wrong.
     skip_bad
         Leave out particles that cannot be read, and list them with the reason in a file beside the output.
+    allow_outside
+        Read images though their names lead out of the project folder: the current one if the table is below it, else
+        that of the table. For tables that you trust.
     """
 
     voxel_size: float | None = None
     skip_bad: Flag = False
+    allow_outside: Flag = False
 
     def all_particles(self, path: Path) -> Particles:
         """Return the particles of a table or folder, for commands that find those that cannot be read as they go."""
         from gumnet.io.read import read_particles
 
-        return read_particles(path, voxel_size_angstrom=self.voxel_size)
+        return read_particles(path, voxel_size_angstrom=self.voxel_size, allow_outside=self.allow_outside)
 
     def particles(self, path: Path, bad_list: Path, *, overwrite: bool, list_ends_in: Path | None = None) -> Particles:
         """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.

@@ -18,7 +18,9 @@ FOLDER_TABLE = "particles.star"
 _KNOWN = "known are RELION tables (.star) and folders with particles.star"
 
 
-def read_particles(path: str | Path, *, voxel_size_angstrom: float | None = None) -> Particles:
+def read_particles(
+    path: str | Path, *, voxel_size_angstrom: float | None = None, allow_outside: bool = True
+) -> Particles:
     """Return the particles of a table, or of a folder that holds ``particles.star``.
 
     Parameters
@@ -27,6 +29,8 @@ def read_particles(path: str | Path, *, voxel_size_angstrom: float | None = None
         RELION STAR file of version 3.0, 3.1, 4 or 5, an optimisation set of RELION 5, or a folder of particles.
     voxel_size_angstrom
         Used in place of what the files say.
+    allow_outside
+        Whether a table may name images outside its project folder. The command line says no unless told otherwise.
 
     Raises
     ------
@@ -41,7 +45,7 @@ def read_particles(path: str | Path, *, voxel_size_angstrom: float | None = None
     existing_file(path, "a particle table")
     if path.suffix.lower() != ".star":
         raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
-    return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom)
+    return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom, allow_outside=allow_outside)
 
 
 def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: bool = False) -> Particles:

@@ -10,6 +10,7 @@ from gumnet.errors import InputError
 from gumnet.io.check import positive_voxel_size
 from gumnet.io.mrc import Entry, MrcSource
 from gumnet.io.mrc_header import MrcHeader, read_header
+from gumnet.io.outside import check_inside
 from gumnet.io.relion_optics import are_tilt_stacks, premultiplied, voxel_size_from_table
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.relion_table import RelionTable, find_upwards, labels, read_relion_table, require_columns
@@ -39,7 +40,9 @@ def relion_poses(
     return poses_from_table(table.particles, size, table.path), table.particles, table.optics
 
 
-def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = None) -> Particles:
+def relion_particles(
+    path: str | Path, *, voxel_size_angstrom: float | None = None, allow_outside: bool = True
+) -> Particles:
     """Return the particles of a RELION table; volumes and weights are read later, batch by batch.
 
     Parameters
@@ -48,6 +51,8 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         Particle STAR file of RELION 3.0, 3.1, 4 or 5, or an optimisation set that names one.
     voxel_size_angstrom
         Used in place of what the table or the images say.
+    allow_outside
+        Whether images may lie outside the project folder; see `gumnet.io.outside`.
 
     Raises
     ------
@@ -59,6 +64,8 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
     size = voxel_size_from_table(table) if voxel_size_angstrom is None else positive_voxel_size(voxel_size_angstrom)
     names = table.particles[PARTICLE_NAME if PARTICLE_NAME in table.particles.columns else IMAGE]
     root = _images_root(table, IMAGE)
+    if not allow_outside:
+        check_inside(table.particles[IMAGE].astype(str), root, table.path)
     frame = table.particles.copy()
     frame[IMAGE] = [_absolute(name, root) for name in frame[IMAGE]]
     optics = table.optics
@@ -77,6 +84,8 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         ctf_entries: tuple[Entry, ...] | None = None
         if CTF_IMAGE in frame.columns:
             ctf_root = _images_root(table, CTF_IMAGE)
+            if not allow_outside:
+                check_inside(frame[CTF_IMAGE].astype(str), ctf_root, table.path)
             frame[CTF_IMAGE] = [_absolute(name, ctf_root) for name in frame[CTF_IMAGE]]
             ctf_entries = tuple(_entry(name, table.path) for name in frame[CTF_IMAGE])
         volumes, weights = _sources(table, entries, ctf_entries, header.shape[-1])
