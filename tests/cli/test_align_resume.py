@@ -17,7 +17,7 @@ from gumnet.io.read import read_particles
 from gumnet.journal import journal_path
 from gumnet.particles import Poses
 
-TWO_AT_A_TIME = ["--memory", "0.44", "--threads", "1"]
+TWO_AT_A_TIME = ["--memory", "0.54", "--threads", "1"]
 BOX = 16
 
 
@@ -65,7 +65,7 @@ def put(folder: Path, rows: Sequence[int], value: float) -> None:
 def test_processes_give_the_bytes_of_one(simulated: Path, tmp_path: Path) -> None:
     assert main(command(simulated, tmp_path / "a.star", *TWO_AT_A_TIME)) == 0
     # Two workers share the memory, beside what the program that started them takes.
-    shared = ["--memory", "1.281", "--threads", "1", "--workers", "2"]
+    shared = ["--memory", "1.581", "--threads", "1", "--workers", "2"]
     assert main(command(simulated, tmp_path / "b.star", *shared)) == 0
     assert (tmp_path / "a.star").read_bytes() == (tmp_path / "b.star").read_bytes()
 

@@ -74,7 +74,7 @@ def test_a_journal_that_cannot_grow_ends_the_run_in_one_line(
     out = small_disk / "out.star"
     (small_disk / "filler").write_bytes(bytes(48 * 4096))
     reference = particles / "truth_structures" / "structure_1.mrc"
-    command = ["align", str(particles), "--reference", str(reference), "--memory", "0.44", "--out", str(out)]
+    command = ["align", str(particles), "--reference", str(reference), "--memory", "0.54", "--out", str(out)]
     assert main(command) == 1
     assert "No space left on device" in one_line(capsys)
     assert not out.exists()
