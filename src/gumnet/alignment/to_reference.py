@@ -181,7 +181,7 @@ def align_tolerantly(
         Which particles may fail without ending the run; see `gumnet.engine.run.run`. The others are as for `align`.
     """
     config = AlignConfig() if config is None else config
-    place = Place(config.device) if place is None else place
+    place = Place(config.device, workers=1) if place is None else place
     work = _work(particles, reference, config, weights_reference)
     if len(particles) == 0:
         raise InputError("there are no particles to align", cure="give a table with at least one")

@@ -36,6 +36,7 @@ def align_to_reference(
     """Align particles to the map in ``reference`` and write them, with a journal while that is not done."""
     from gumnet.alignment.to_reference import align_tolerantly
     from gumnet.fingerprint import of_file, of_particles
+    from gumnet.io.atomic import remove_leftovers
     from gumnet.io.relion_write import write_particles
     from gumnet.journal import Journal, journal_path
 
@@ -56,6 +57,7 @@ def align_to_reference(
             journal=journal,
             tolerate="all" if reading.skip_bad else "faults",
         )
+        remove_leftovers(out)
         write_particles(out, aligned, overwrite=overwrite)
         say(f"{poses_in_words(aligned.poses)}: {out}")
         _report(failures, particles, out, overwrite=overwrite)

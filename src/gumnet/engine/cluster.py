@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
@@ -32,6 +33,8 @@ _SLOTS_BEFORE_WORKERS_COME = 64
 _LOOPBACK = re.compile(r"^(tcp|tls|inproc)://(127\.|localhost[:/]|\[::1\])")
 _RUNNERS: dict[str, Runner] = {}
 """In a worker: what does the batches of the run it works for."""
+_ONE_AT_A_TIME = Lock()
+"""A worker with several threads would run several batches on one device."""
 
 
 class DaskBackend:
@@ -105,12 +108,13 @@ class DaskBackend:
 
 def _answer(token: str, work: bytes, device: str, threads: int | None, ticket: int, rows: Sequence[int]) -> bytes:
     """Do a batch, in a worker; the first of a run makes ready for the others."""
-    if token not in _RUNNERS:
-        _RUNNERS.clear()
-        if threads is not None:
-            torch.set_num_threads(threads)
-        _RUNNERS[token] = Runner(pickle.loads(work), resolve_device(device))
-    return _RUNNERS[token].answer(ticket, rows).to_bytes()
+    with _ONE_AT_A_TIME:
+        if token not in _RUNNERS:
+            _RUNNERS.clear()
+            if threads is not None:
+                torch.set_num_threads(threads)
+            _RUNNERS[token] = Runner(pickle.loads(work), resolve_device(device))
+        return _RUNNERS[token].answer(ticket, rows).to_bytes()
 
 
 def _cluster(where: str) -> Any | None:

@@ -76,7 +76,7 @@ def run(
     InputError, RunError
         The first failure that is not tolerated; or if batch after batch fails whole and none was ever done.
     """
-    place = Place() if place is None else place
+    place = Place(workers=1) if place is None else place
     todo = dict(batches)
     for number in [n for n in todo if journal is not None and n in journal]:
         assert journal is not None

@@ -210,8 +210,8 @@ def pack(
                 display.advance(len(done.rows))
         if not (folder / INDEX).exists():
             _finish(particles, folder, dtype, per_shard, [results[number] for number in sorted(results)])
-        for part in folder.glob(".weights-*.mrcs"):
-            part.unlink()
+        for left in (*folder.glob(".weights-*.mrcs"), *folder.glob(".*.tmp.*")):
+            left.unlink()
         journal.remove()
     return Store.open(folder)
 
@@ -346,7 +346,7 @@ def _refuse_own_files(particles: Particles, folder: Path) -> None:
 def _clear(folder: Path) -> None:
     """Remove the files of an older store: nothing of it may pass for a part of the new one."""
     (folder / INDEX).unlink(missing_ok=True)
-    for pattern in ("volumes-*.mrcs", "weights-*.mrcs", ".weights-*.mrcs", ".volumes-*.tmp.mrcs", EXPONENTS):
+    for pattern in ("volumes-*.mrcs", "weights-*.mrcs", ".weights-*.mrcs", ".*.tmp.*", EXPONENTS):
         for old in folder.glob(pattern):
             old.unlink()
 
