@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gumnet.errors import InputError
+from gumnet.errors import InputError, RunError
 from gumnet.journal import Journal, check_start, journal_path
 
 SETTINGS, INPUTS = {"--symmetry": "C1", "--cone": None}, {"particles.star": "abc"}
@@ -86,6 +86,7 @@ def test_another_run_is_refused_in_one_line(changes: dict[str, object], message:
         assert journal.read(0) == b"kept", "what was there is not harmed"
     with begin(tmp_path / "j", overwrite=True, **changes) as journal:
         assert list(journal.finished()) == []
+        journal.add(0, b"new")
 
 
 def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
@@ -135,3 +136,10 @@ def test_a_killed_writer_leaves_whole_records(tmp_path: Path) -> None:
         assert numbers == list(range(len(numbers)))
         assert len(numbers) >= 50
         assert all(journal.read(n) == bytes([n % 251]) * 5000 for n in numbers)
+
+
+def test_an_empty_journal_is_kept_only_after_a_fault(tmp_path: Path) -> None:
+    for error, kept in ((InputError("wrong"), False), (RunError("failed"), True)):
+        with pytest.raises(type(error)), begin(tmp_path / "j"):
+            raise error
+        assert (tmp_path / "j").exists() == kept

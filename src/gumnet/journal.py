@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gumnet.errors import InputError
+from gumnet.errors import InputError, RunError
 from gumnet.io.atomic import check_free, write_whole
 
 SUFFIX = ".journal"
@@ -64,8 +64,8 @@ def _unfinished(out: Path) -> InputError:
 class Journal:
     """The journal of one run, open for appending; at most one process has it open.
 
-    Use `Journal.open`. As a context manager it closes the file, which stays for a later run if a batch was finished;
-    `remove` it when the result is written.
+    Use `Journal.open`. As a context manager it closes the file, which stays for a later run; but if nothing was
+    finished, and not by a fault (`RunError`), it goes. `remove` it when the result is written.
 
     Parameters
     ----------
@@ -200,8 +200,11 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._descriptor >= 0 and next(self.finished(), None) is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        fault = kind is not None and issubclass(kind, RunError)
+        if self._descriptor >= 0 and next(self.finished(), None) is None and not fault:
             self.remove()
         self.close()
 

@@ -36,10 +36,12 @@ def align_to_reference(
     """Align particles to the map in ``reference`` and write them, with a journal while that is not done."""
     from gumnet.alignment.to_reference import align_tolerantly
     from gumnet.fingerprint import of_file, of_particles
-    from gumnet.io.atomic import remove_leftovers
+    from gumnet.io.atomic import check_free, remove_leftovers
     from gumnet.io.relion_write import write_particles
     from gumnet.journal import Journal, journal_path
 
+    for listed in (bad_list_beside(out), _failed_list(out)):
+        check_free(listed, overwrite=overwrite)
     volume = matching_map(reference, particles)
     told = _settings(config)
     config = replace(config, mask=None if mask is None else matching_mask(mask, particles))
@@ -94,7 +96,7 @@ def _report(failures: tuple[Failure, ...], particles: Particles, out: Path, *, o
     """
     from gumnet.io.read import write_bad_list
 
-    failed_list = out.with_name(f"{out.stem}_failed_particles.txt")
+    failed_list = _failed_list(out)
     if overwrite:
         failed_list.unlink(missing_ok=True)  # those of an earlier try
     for path, by_input in ((bad_list_beside(out), True), (failed_list, False)):
@@ -110,6 +112,11 @@ def _report(failures: tuple[Failure, ...], particles: Particles, out: Path, *, o
                 f"{len(some)} of {len(particles)} particles failed and are not in {out}; they are listed in {path} "
                 f"(the first: {some[0].reason}); --resume tries them again"
             )
+
+
+def _failed_list(out: Path) -> Path:
+    """Return where the particles are listed that failed though they can be read."""
+    return out.with_name(f"{out.stem}_failed_particles.txt")
 
 
 def poses_in_words(poses: Poses) -> str:

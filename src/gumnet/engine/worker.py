@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import pickle
 import signal
@@ -12,6 +14,8 @@ from multiprocessing.connection import Connection
 import torch
 
 from gumnet.engine.work import Runner
+
+_PR_SET_PDEATHSIG = 1
 
 
 def rows_to_bytes(ticket: int, rows: Sequence[int]) -> bytes:
@@ -30,6 +34,7 @@ def main() -> None:
     """Do batches until the other end of the socket is closed."""
     descriptor, device, threads = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    _end_with_parent()
     torch.set_num_threads(int(threads))
     connection = Connection(int(descriptor))
     try:
@@ -39,6 +44,12 @@ def main() -> None:
             connection.send_bytes(runner.answer(ticket, rows).to_bytes())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it ends: it might write where another run writes."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -203,15 +203,17 @@ def pack(
         slim = replace(particles, table=None, optics=None, names=())
         batches = batches_of(len(particles), per_shard)
         results: dict[int, Result] = {}
-        with progress("packing", len(particles)) as display:
-            for done in run(PackWork(slim, folder, dtype, per_shard), batches, place, journal=journal):
-                assert done.result is not None
-                results[done.number] = done.result
-                display.advance(len(done.rows))
-        if not (folder / INDEX).exists():
-            _finish(particles, folder, dtype, per_shard, [results[number] for number in sorted(results)])
-        for left in (*folder.glob(".weights-*.mrcs"), *folder.glob(".*.tmp.*")):
-            left.unlink()
+        try:
+            with progress("packing", len(particles)) as display:
+                for done in run(PackWork(slim, folder, dtype, per_shard), batches, place, journal=journal):
+                    assert done.result is not None
+                    results[done.number] = done.result
+                    display.advance(len(done.rows))
+            if not (folder / INDEX).exists():
+                _finish(particles, folder, dtype, per_shard, [results[number] for number in sorted(results)])
+        finally:
+            _remove(folder, ".*.tmp.*")  # of workers that were stopped, now or when an earlier run was killed
+        _remove(folder, ".weights-*.mrcs")
         journal.remove()
     return Store.open(folder)
 
@@ -345,10 +347,13 @@ def _refuse_own_files(particles: Particles, folder: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove the files of an older store: nothing of it may pass for a part of the new one."""
-    (folder / INDEX).unlink(missing_ok=True)
-    for pattern in ("volumes-*.mrcs", "weights-*.mrcs", ".weights-*.mrcs", ".*.tmp.*", EXPONENTS):
-        for old in folder.glob(pattern):
-            old.unlink()
+    for pattern in (INDEX, "volumes-*.mrcs", "weights-*.mrcs", ".weights-*.mrcs", ".*.tmp.*", EXPONENTS):
+        _remove(folder, pattern)
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    for old in folder.glob(pattern):
+        old.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
