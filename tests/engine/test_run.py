@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,14 @@ def test_processes_give_what_this_process_gives_and_outlive_deaths(tmp_path: Pat
     here = list(run(Square(), batches_of(10, 3), HERE))
     assert squares(here) == {row: row**2 for row in range(10)}
     assert [done.number for done in here] == [0, 1, 2, 3]
-    work = Square(marks=tmp_path, kill_once=frozenset({4}), kill=frozenset({7}))
+    always = frozenset({7} if "GUMNET_FAULTS" in os.environ else ())  # each death costs seconds
+    work = Square(marks=tmp_path, kill_once=frozenset({4}), kill=always)
     there = list(run(work, batches_of(10, 3), POOL, tolerate="faults"))
     assert (tmp_path / "row-4").exists(), "the worker was killed"
-    assert squares(there) == {row: row**2 for row in range(10) if row != 7}
+    assert squares(there) == {row: row**2 for row in range(10) if row not in always}
     failures = [failure for each in there for failure in each.failures]
-    assert [(failure.row, failure.by_input) for failure in failures] == [(7, False)]
-    assert "the worker died (exit code -9)" in failures[0].reason
+    assert {(failure.row, failure.by_input) for failure in failures} == {(row, False) for row in always}
+    assert all("the worker died (exit code -9)" in failure.reason for failure in failures)
     workers = {int(pid) for done in there if done.result is not None for pid in done.result["process"]}
     ours = {int(pid) for done in here if done.result is not None for pid in done.result["process"]}
     assert len(ours) == 1

@@ -10,6 +10,7 @@ import pytest
 from gumnet.cli.main import main
 
 
+@pytest.mark.skipif("GUMNET_FAULTS" not in os.environ, reason="takes seconds: set GUMNET_FAULTS")
 def test_align_stays_below_the_memory_that_info_says(
     particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
