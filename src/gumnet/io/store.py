@@ -218,15 +218,15 @@ def _numbers(entries: Iterable[Entry], shards: tuple[ShardInfo, ...]) -> tuple[i
 
 
 @dataclass(frozen=True)
-class StoreVolumes(InMemory):
-    """Volumes of a store: implements `gumnet.particles.Source`.
+class _StoreSource(InMemory):
+    """What volumes and weights of a store have in common.
 
     Parameters
     ----------
     store
         Where they are.
     numbers
-        Which of its volumes each particle has.
+        Which of its volumes, or of its distinct weights, each particle has.
     """
 
     store: Store
@@ -239,6 +239,10 @@ class StoreVolumes(InMemory):
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+
+class StoreVolumes(_StoreSource):
+    """Volumes of a store: implements `gumnet.particles.Source`."""
 
     def read(self, indices: Sequence[int]) -> Volumes:
         """Return the volumes (k, N, N, N) at ``indices``, float32."""
@@ -253,28 +257,8 @@ class StoreVolumes(InMemory):
         return volumes
 
 
-@dataclass(frozen=True)
-class StoreWeights(InMemory):
-    """Fourier weights of a store: implements `gumnet.particles.Source`.
-
-    Parameters
-    ----------
-    store
-        Where they are.
-    numbers
-        Which of its distinct weights each particle has.
-    """
-
-    store: Store
-    numbers: tuple[int, ...]
-
-    @property
-    def box(self) -> int:
-        """Side of the cubic box in voxels."""
-        return self.store.box
-
-    def __len__(self) -> int:
-        return len(self.numbers)
+class StoreWeights(_StoreSource):
+    """Fourier weights of a store: implements `gumnet.particles.Source`."""
 
     def read(self, indices: Sequence[int]) -> Weights:
         """Return the weights (k, N, N, N // 2 + 1) at ``indices``, float32."""
