@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 DEMO ?= demo-output
 
-.PHONY: demo test lint types check format clean
+.PHONY: demo test lint types check format docs clean
 
 demo: $(STAMP)  ## Simulate, align and average phantoms, and write a report (under 3 minutes on 2 cores).
 	$(BIN)/gumnet demo --out $(DEMO) --overwrite
@@ -26,6 +26,13 @@ check: lint types test
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs  ## Build the pages into build/site; a dead link is an error.
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"gumnet needs Python 3.11 or later; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gumnet.alignment.to_reference import AlignConfig, align
     from gumnet.averaging.fsc import fsc
     from gumnet.averaging.iterate import Average, AverageConfig, average
+    from gumnet.clustering.run import ClusterConfig, Clustering, cluster
     from gumnet.errors import InputError
     from gumnet.io.read import read_particles
     from gumnet.io.relion_write import write_particles
@@ -27,6 +28,8 @@ _HOMES = {
     "AlignConfig": "alignment.to_reference",
     "Average": "averaging.iterate",
     "AverageConfig": "averaging.iterate",
+    "ClusterConfig": "clustering.run",
+    "Clustering": "clustering.run",
     "InputError": "errors",
     "Particles": "particles",
     "Poses": "particles",
@@ -36,6 +39,7 @@ _HOMES = {
     "align": "alignment.to_reference",
     "align_pairs": "alignment.pairs",
     "average": "averaging.iterate",
+    "cluster": "clustering.run",
     "fsc": "averaging.fsc",
     "read_particles": "io.read",
     "simulate": "simulation.dataset",
@@ -47,6 +51,8 @@ __all__ = [
     "AlignConfig",
     "Average",
     "AverageConfig",
+    "ClusterConfig",
+    "Clustering",
     "InputError",
     "Particles",
     "Poses",
@@ -56,6 +62,7 @@ __all__ = [
     "align",
     "align_pairs",
     "average",
+    "cluster",
     "fsc",
     "read_particles",
     "simulate",

@@ -363,6 +363,19 @@ class Particles:
             table=None if self.table is None else self.table.iloc[list(rows)].reset_index(drop=True),
         )
 
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table with one row a particle; see `gumnet.dataframe.to_pandas`."""
+        from gumnet.dataframe import to_pandas
+
+        return to_pandas(self)
+
+    @classmethod
+    def from_pandas(cls, frame: pd.DataFrame, particles: Particles) -> Particles:
+        """Return those of ``particles`` that a table names by its index; see `gumnet.dataframe.from_pandas`."""
+        from gumnet.dataframe import from_pandas
+
+        return from_pandas(frame, particles)
+
     def with_poses(self, poses: Poses) -> Particles:
         """Return the same particles with other poses."""
         return replace(self, poses=poses)

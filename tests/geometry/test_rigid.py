@@ -40,6 +40,17 @@ def test_relion_angles_survive_the_round_trip_also_at_the_poles(angles):
     assert angular_distance_degrees(rotation, again) < 1e-5
 
 
+@pytest.mark.parametrize("tilt", [1e-9, 1e-7, 1e-6, 5e-6, 1e-3])
+@pytest.mark.parametrize("pole", [0.0, 180.0])
+def test_relion_angles_are_as_exact_beside_the_poles(pole, tilt, generator):
+    angles = torch.rand(20, 3, generator=generator, dtype=torch.float64) * 360 - 180
+    angles[:, 1] = abs(pole - tilt)
+    rotations = matrix_from_relion(angles)
+    back = relion_from_matrix(rotations)
+    torch.testing.assert_close(matrix_from_relion(back), rotations, atol=1e-14, rtol=0)
+    assert back[:, [0, 2]].abs().max() <= 180
+
+
 def test_euler_from_matrix_returns_batches(generator):
     rotations = random_rotations(7, generator=generator)
     angles = euler_from_matrix("zxz", rotations)

@@ -118,7 +118,7 @@ class Comparison:
         box = reference.shape[-1]
         mask = default_mask(box, reference.device) if mask is None else mask.to(reference)
         c_a, c_b = transfer_of(weights_reference), transfer_of(weights_particles)
-        a, b = _whiten(reference, c_a), _whiten(particles, c_b)
+        a, b = whiten(reference, c_a), whiten(particles, c_b)
         power = pooled(shell_power(a, c_a), shell_power(b, c_b))
         # Only what lies in the mask is compared, and there the signal is denser than in the box as a whole.
         share = float(mask.square().mean())
@@ -256,7 +256,7 @@ def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Can
     return Candidates(candidates.rotations, candidates.shifts, numerator / norms(power, transfer, data))
 
 
-def _whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:
+def whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:
     """Return volumes (n, N, N, N) of mean 0 and power 1, divided by their transfer where it is above 0."""
     box = volumes.shape[-1]
     if transfer is not None:

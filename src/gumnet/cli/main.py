@@ -15,14 +15,14 @@ from gumnet.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = ("demo", "simulate", "pack", "train", "align", "average", "fsc", "info")
+COMMANDS = ("demo", "simulate", "extract", "pack", "train", "align", "average", "cluster", "fsc", "sharpen", "info")
 
 
 def build() -> App:
     """Return the command line with all its commands; what they need beyond it is imported when they run."""
     app = App(
         name="gumnet",
-        help="Align and average subtomograms of cryo-electron tomography.",
+        help="Align, average and classify subtomograms of cryo-electron tomography.",
         help_epilogue="New here? Run: gumnet demo --out demo-output",
         help_format="plaintext",
         version=__version__,

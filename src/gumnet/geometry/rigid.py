@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import roma
 import torch
 
@@ -33,8 +35,20 @@ def matrix_from_relion(angles_degrees: Vectors) -> Rotations:
 
 
 def relion_from_matrix(rotations: Rotations) -> Vectors:
-    """Return RELION's (rot, tilt, psi), shape (..., 3) in degrees, of R (..., 3, 3), reference to particle."""
-    return euler_from_matrix("ZYZ", rotations.mT)
+    """Return RELION's (rot, tilt, psi), shape (..., 3) in degrees, of R (..., 3, 3), reference to particle.
+
+    Rot and psi from -180 to 180, tilt from 0 to 180. Exact to rounding everywhere: from the sum and the difference of
+    rot and psi, of which one is lost at a pole only as far as it does not count there. At the poles psi is 0.
+    """
+    x, y, z, w = roma.rotmat_to_unitquat(rotations.mT).unbind(-1)
+    sine, cosine = torch.hypot(x, y), torch.hypot(z, w)
+    half_sum, half_difference = torch.atan2(z, w), torch.atan2(x, y)
+    rounding = 16 * torch.finfo(rotations.dtype).eps
+    half_difference = torch.where(sine < rounding, -half_sum, half_difference)
+    half_sum = torch.where(cosine < rounding, -half_difference, half_sum)
+    angles = torch.stack([half_sum - half_difference, 2 * torch.atan2(sine, cosine), half_sum + half_difference], -1)
+    turns = torch.round(angles / (2 * math.pi)) * (2 * math.pi)
+    return torch.rad2deg(angles - turns)
 
 
 def matrix_from_six(six: torch.Tensor) -> Rotations:

@@ -71,13 +71,13 @@ def read_relion_table(path: str | Path) -> RelionTable:
 
 
 def _particle_block(blocks: dict[str, pd.DataFrame], path: Path) -> pd.DataFrame:
-    """Return ``data_particles``, or in RELION 3.0 the block with images or angles, whatever its name."""
+    """Return ``data_particles``, or in RELION 3.0 the block with images, angles or coordinates, whatever its name."""
     if "particles" in blocks:
         return blocks["particles"]
     candidates = [
         block
         for name, block in blocks.items()
-        if name not in ("optics", "general") and {"rlnImageName", "rlnAngleRot"} & set(block.columns)
+        if name not in ("optics", "general") and {"rlnImageName", "rlnAngleRot", "rlnCoordinateX"} & set(block.columns)
     ]
     if "optics" in blocks or len(candidates) != 1:
         found = ", ".join(f"data_{name}" for name in blocks)

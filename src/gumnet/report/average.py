@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, resolution_angstrom
+from gumnet.devices import seeded
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
 from gumnet.io.star import write_star
@@ -16,6 +17,7 @@ from gumnet.report.page import Section, Table
 from gumnet.report.plots import fsc_figure, line_figure, resolution_text
 from gumnet.report.sections import fsc_table
 from gumnet.report.slices import slices_figure
+from gumnet.resolution.conical import conical_fsc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,9 +93,10 @@ def map_section(average: Average) -> Section:
         thresholds={name: (GOLD_STANDARD_THRESHOLD, value) for name, value in reached.items()},
         caption="Fourier shell correlation of the half maps.",
     )
-    return Section(
-        "Map", (half_map_words(average),), (slices, curve), (fsc_table(curves, voxel_size_angstrom=size, box=box),)
-    )
+    words: tuple[str, ...] = (half_map_words(average),)
+    if math.isfinite(average.resolution_angstrom):
+        words = (*words, direction_words(average))
+    return Section("Map", words, (slices, curve), (fsc_table(curves, voxel_size_angstrom=size, box=box),))
 
 
 def half_map_curves(average: Average) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -128,6 +131,13 @@ def half_map_words(average: Average) -> str:
         f"The half maps agree to {agree} (FSC {GOLD_STANDARD_THRESHOLD:g}; voxels of {size:g} Å hold no more than "
         f"{2 * size:g} Å). {alone}"
     )
+
+
+def direction_words(average: Average) -> str:
+    """Return whether the resolution depends on the direction, in a sentence."""
+    size = average.particles.voxel_size_angstrom
+    found = conical_fsc(average.half_maps, voxel_size_angstrom=size, generator=seeded(0))
+    return found.words()
 
 
 def iteration_words(step: Iteration) -> str:

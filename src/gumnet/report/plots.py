@@ -12,10 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from gumnet.errors import InputError
+from gumnet.io.atomic import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 INK = "#010203"
 """Stands for the text colour of the page while matplotlib draws; replaced by ``currentColor`` in the SVG."""
+
+PAGE_INK = "#1b1f24"
+"""Text colour of drawings on white, in files of their own."""
 
 SERIES = ("#2b7bba", "#c8701c", "#1f8f6b", "#a0569b")
 """Colours of curves: told apart by the colour-blind, and dark and light enough for both kinds of page."""
@@ -112,7 +119,21 @@ def fsc_figure(
     thresholds: Mapping[str, tuple[float, float]],
     caption: str,
 ) -> Figure:
-    """Return Fourier shell correlations against spatial frequency.
+    """Return Fourier shell correlations against spatial frequency; see `draw_fsc`."""
+    with style():
+        drawing, words = draw_fsc(curves, voxel_size_angstrom=voxel_size_angstrom, box=box, thresholds=thresholds)
+        return finish(drawing, words, caption)
+
+
+def draw_fsc(
+    curves: Mapping[str, Tensor],
+    *,
+    voxel_size_angstrom: float,
+    box: int,
+    thresholds: Mapping[str, tuple[float, float]],
+    ink: str = INK,
+) -> tuple[Drawing, str]:
+    """Draw Fourier shell correlations against spatial frequency, within `style`; return the drawing, and it in words.
 
     Parameters
     ----------
@@ -123,32 +144,55 @@ def fsc_figure(
     thresholds
         For a curve's name, its threshold and the resolution in Angstrom where it falls below that.
     """
-    with style():
-        drawing, axes = new_drawing(2.9 + 0.2 * len(curves))
-        seen = sorted({threshold for threshold, _ in thresholds.values()})
-        for threshold in seen:
-            axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
-            axes.text(
-                0.01, threshold, f"FSC {threshold:g}", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8
-            )
-        axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
-        words = []
-        for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
-            # Shell 0 is the mean density, which holds no resolution.
-            frequency = torch.arange(1, len(curve)) / (box * voxel_size_angstrom)
-            label = name
-            if name in thresholds:
-                threshold, resolution = thresholds[name]
-                label = f"{name}: {resolution_text(resolution)} at FSC {threshold:g}"
-                if math.isfinite(resolution):
-                    axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
-            axes.plot(frequency.numpy(), curve[1:].cpu().numpy(), color=colour, linewidth=1.8, label=label)
-            words.append(label)
-        axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))
-        axes.set_xlim(0, 1.02 / (2 * voxel_size_angstrom))
-        axes.locator_params(axis="x", nbins=5)
-        legend_above(axes, columns=1)
-        return finish(drawing, "Fourier shell correlation. " + ". ".join(words) + ".", caption)
+    drawing, axes = new_drawing(2.9 + 0.2 * len(curves))
+    seen = sorted({threshold for threshold, _ in thresholds.values()})
+    for threshold in seen:
+        axes.axhline(threshold, color=ink, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
+        axes.text(0.01, threshold, f"FSC {threshold:g}", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8)
+    axes.axhline(0, color=ink, linewidth=0.6, alpha=0.4)
+    words = []
+    for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
+        # Shell 0 is the mean density, which holds no resolution.
+        frequency = torch.arange(1, len(curve)) / (box * voxel_size_angstrom)
+        label = name
+        if name in thresholds:
+            threshold, resolution = thresholds[name]
+            label = f"{name}: {resolution_text(resolution)} at FSC {threshold:g}"
+            if math.isfinite(resolution):
+                axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
+        axes.plot(frequency.numpy(), curve[1:].cpu().numpy(), color=colour, linewidth=1.8, label=label)
+        words.append(label)
+    axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))
+    axes.set_xlim(0, 1.02 / (2 * voxel_size_angstrom))
+    axes.locator_params(axis="x", nbins=5)
+    legend_above(axes, columns=1)
+    return drawing, "Fourier shell correlation. " + ". ".join(words) + "."
+
+
+def write_fsc_plot(
+    path: Path,
+    curves: Mapping[str, Tensor],
+    *,
+    voxel_size_angstrom: float,
+    box: int,
+    thresholds: Mapping[str, tuple[float, float]],
+    overwrite: bool = False,
+) -> None:
+    """Write what `draw_fsc` draws to a file, on white, in the format of its suffix: .png or .svg."""
+    check_plot_name(path)
+    with style(PAGE_INK), write_whole(path, overwrite=overwrite) as temporary:
+        drawing, _ = draw_fsc(
+            curves, voxel_size_angstrom=voxel_size_angstrom, box=box, thresholds=thresholds, ink=PAGE_INK
+        )
+        # Without the date: the same data are to give the same file.
+        metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        drawing.savefig(temporary, dpi=160, facecolor="white", metadata=metadata)
+
+
+def check_plot_name(path: Path) -> None:
+    """Raise `InputError` unless a plot can be written under this name."""
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise InputError("no such kind of plot", cure="give a name that ends in .png or .svg", path=path)
 
 
 def histogram_figure(

@@ -1,0 +1,145 @@
+"""One step of expectation and maximisation: where particles may lie on maps, and the maps that this makes.
+
+Every particle gets a posterior over the classes, the rotations of a grid and shifts (Sigworth, J. Struct. Biol. 122, 328,
+1998; Scheres, J. Mol. Biol. 415, 406, 2012), and goes into the maps at all of its poses, each by its probability. For all
+shifts and rotations at once both directions are products of matrices: particle times phases times turned maps gives the
+likelihoods, their transpose the sums.
+
+A particle that is in the map it is compared with recognises its own noise and stays where it was: from a random start that
+is what keeps every particle in place. So the particles are dealt to folds, and each is compared with maps of the others.
+The evidence that it finds there is free of that too, and tells how good the maps are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.averaging.lattice import Lattice
+from gumnet.averaging.low_band import LowBand
+from gumnet.particles import Poses
+from gumnet.types import Labels, Rotations, Vectors
+
+_LEAST_SHARE = 1e-3
+"""Poses with less than this share of the most probable rotation's mass do not go into the sums."""
+_VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
+"""Likelihoods held at once: on a CPU few enough to stay in its cache."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one step found.
+
+    Parameters
+    ----------
+    evidence
+        Logarithm of each particle's likelihood on the maps, averaged over all poses and classes, over that of no
+        structure at all, (n,).
+    classes
+        Probability of each class, (n, K).
+    poses
+        Most probable pose on the most probable class, scores being its posterior probability.
+    sums
+        Sums on a `Lattice`, (F, K, D^3, 3): particles of fold f in class k.
+    """
+
+    evidence: Tensor
+    classes: Tensor
+    poses: Poses
+    sums: Tensor
+
+
+def shift_grid(box: int, shells: int, max_shift: float, samples: float = 3.0) -> Vectors:
+    """Return shifts (t, 3), (x, y, z) in voxels, up to ``max_shift`` on each axis, ``samples`` a period of the band."""
+    step = box / (samples * shells)
+    reach = math.floor(max_shift / step + 0.5)
+    axis = (torch.arange(-reach, reach + 1) * step).clamp(-max_shift, max_shift)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+
+
+def expect(
+    data: LowBand,
+    maps: Tensor,
+    folds: Labels,
+    rotations: Rotations,
+    shifts: Vectors,
+    *,
+    shares: Tensor | None = None,
+    temper: float = 1.0,
+) -> Expectation:
+    """Return the posterior of particles on maps, and the sums that the next maps come from.
+
+    Parameters
+    ----------
+    data
+        n particles.
+    maps
+        Shape (F, K, N, N, N): the maps that particles of fold f are compared with.
+    folds
+        Fold of each particle, 0 ... F - 1, (n,).
+    rotations, shifts
+        The grid: (r, 3, 3) and (t, 3), in voxels.
+    shares
+        Share of each class in the set, (K,); equal unless given.
+    temper
+        What log likelihoods are multiplied by, 1 or less: a start whose maps are mostly noise should not be believed.
+    """
+    device = data.matched.device
+    band, lattice = data.band, Lattice(data.band)
+    folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
+    shares = torch.full((classes_count,), 1 / classes_count) if shares is None else shares
+    rotations = rotations.to(device, torch.float32)
+    turns, places, m = len(rotations), len(shifts), len(band.shell)
+    angle = 2 * math.pi * (shifts.to(device) @ band.frequencies.mT)
+    waves = torch.polar(torch.ones_like(angle), angle)
+    prior = shares.clamp_min(1e-12).log().to(device).repeat_interleave(turns)
+    evidence, masses = torch.empty(n), torch.empty(n, classes_count)
+    best, certainty = torch.empty(n, dtype=torch.int64), torch.empty(n)
+    sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
+    size = max(1, _VALUES_AT_ONCE[device.type] // (places * classes_count * turns))
+    for fold in range(folds_count):
+        table, power = _table(maps[fold], rotations, data)
+        total, precision = torch.zeros_like(table), torch.zeros_like(power)
+        for rows in torch.nonzero(folds == fold)[:, 0].split(size):
+            observed = data.rows(rows)
+            moved = observed.matched[:, None] * waves
+            moved = torch.cat([moved.real, moved.imag], dim=-1)
+            scores = moved.flatten(0, 1) @ table.mT
+            below = prior - temper * (observed.precision @ power.mT)
+            scores = torch.add(below[:, None], scores.view(len(rows), places, -1), alpha=2 * temper).flatten(1)
+            top, index = scores.max(dim=1)
+            scores = scores.sub_(top[:, None]).exp_()
+            whole = scores.sum(dim=1)
+            evidence[rows] = (top + whole.log() - math.log(places * turns)).cpu()
+            best[rows], certainty[rows] = index.cpu(), (1 / whole).cpu()
+            posterior = scores.view(len(rows), places, -1).div_(whole[:, None, None])
+            mass = posterior.sum(dim=1)
+            masses[rows] = mass.view(len(rows), classes_count, turns).sum(dim=-1).cpu()
+            kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
+            total.index_add_(0, kept, posterior[..., kept].flatten(0, 1).mT @ moved.flatten(0, 1))
+            precision.index_add_(0, kept, mass[:, kept].mT @ observed.precision.expand(len(rows), -1))
+        for k in range(classes_count):
+            some = slice(k * turns, (k + 1) * turns)
+            used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
+            lattice.add(sums[fold, k], rotations[used], total[some][used], precision[some][used])
+    columns = best % (classes_count * turns)
+    poses = Poses(
+        rotations.cpu()[columns % turns].double(),
+        shifts[best // (classes_count * turns)].double(),
+        certainty.double(),
+    )
+    assert total.shape[1] == 2 * m
+    return Expectation(evidence, masses, poses, sums)
+
+
+def _table(maps: Tensor, rotations: Rotations, data: LowBand) -> tuple[Tensor, Tensor]:
+    """Return maps (K, N, N, N) at all rotations: real and imaginary parts (K r, 2 M), and squares (K r, M)."""
+    turned = TurnedSpectra.of(maps.to(rotations.device), None, data.band.shells)
+    values, _ = turned.read(rotations.expand(len(maps), -1, -1, -1), data.band)
+    power = (values[:, 0] ** 2 + values[:, 1] ** 2).flatten(0, 1)
+    return torch.cat([values[:, 0], values[:, 1]], dim=-1).flatten(0, 1), power

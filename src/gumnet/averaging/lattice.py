@@ -1,0 +1,118 @@
+"""Maps from spectra of many orientations, in a low band: the transpose of reading turned spectra.
+
+`TurnedSpectra.read` gives the coefficients of a map turned by R by linear interpolation on a grid twice as fine. Here
+spectra in R are put back with the same eight weights onto the same grid, with their precisions beside them, and their
+quotient is the map. Trilinear weights smear a little (`gumnet.averaging.accumulate` does better); in the low shells of
+a first map that does not matter, and thousands of orientations take a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.band import Band
+from gumnet.alignment.spectrum import PADDING
+from gumnet.geometry.warp import voxel_coordinates
+from gumnet.types import Rotations, Volume, centre
+
+_TINY = 1e-20
+_AT_ONCE = 2**21
+"""Coefficients that are put back at once: eight weights and indices of each are held."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A centred grid ``PADDING`` times as fine as that of a box, out to one shell beyond those of a band.
+
+    Parameters
+    ----------
+    band
+        The coefficients that are put on it.
+    """
+
+    band: Band
+
+    @cached_property
+    def half(self) -> int:
+        """Grid points on either side of the origin."""
+        return PADDING * (self.band.shells + 1)
+
+    @property
+    def side(self) -> int:
+        """Grid points along an axis, D."""
+        return 2 * self.half + 1
+
+    def zeros(self) -> Tensor:
+        """Return empty sums, (D^3, 3): real part, imaginary part and precision, on the CPU."""
+        return torch.zeros(self.side**3, 3)
+
+    def add(self, sums: Tensor, rotations: Rotations, spectra: Tensor, precision: Tensor) -> None:
+        """Add spectra of maps that were turned by R to sums, in place.
+
+        On the CPU always: there the same numbers are added in the same order every time.
+
+        Parameters
+        ----------
+        sums
+            From `zeros`.
+        rotations
+            Shape (r, 3, 3).
+        spectra
+            Real and imaginary parts side by side, (r, 2 M), each times its precision.
+        precision
+            Shape (r, M).
+        """
+        count = precision.shape[1]
+        frequencies = self.band.frequencies.cpu() * (PADDING * self.band.box)
+        for rows in torch.arange(len(rotations)).split(max(1, _AT_ONCE // count)):
+            part = spectra[rows].cpu()
+            values = torch.stack([part[:, :count], part[:, count:], precision[rows].cpu()], dim=-1).reshape(-1, 3)
+            # A(R^-1 k) was read there: q = R^T k.
+            points = torch.einsum("mj,rji->rmi", frequencies, rotations[rows].cpu().float()).reshape(-1, 3) + self.half
+            below = points.floor()
+            above = points - below
+            corner = below.long()
+            for z in (0, 1):
+                for y in (0, 1):
+                    for x in (0, 1):
+                        weight = (
+                            (above[:, 0] if x else 1 - above[:, 0])
+                            * (above[:, 1] if y else 1 - above[:, 1])
+                            * (above[:, 2] if z else 1 - above[:, 2])
+                        )
+                        index = ((corner[:, 2] + z) * self.side + corner[:, 1] + y) * self.side + corner[:, 0] + x
+                        sums.index_add_(0, index, values * weight[:, None])
+
+    def map(self, sums: Tensor, signal: Tensor) -> Volume:
+        """Return the map (N, N, N) of sums: ``sum / (precision + 1 / signal)``, the Wiener estimate.
+
+        Parameters
+        ----------
+        signal
+            Expected power of a coefficient in shells 0 ... S, (S + 1,); shells beyond, and the mean, are 0.
+        """
+        box, side = self.band.box, self.side
+        real, imaginary, precision = sums.T.reshape(3, side, side, side)
+        # One of each Friedel pair was put there.
+        spectrum = torch.complex(real + real.flip(0, 1, 2), imaginary - imaginary.flip(0, 1, 2))
+        precision = precision + precision.flip(0, 1, 2)
+        axis = torch.arange(-self.half, self.half + 1, dtype=torch.float32) / PADDING
+        shell = torch.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).round().long()
+        inside = (shell >= 1) & (shell <= self.band.shells)
+        # The precision of one coefficient is spread over PADDING^3 points.
+        prior = 1 / (PADDING**3 * signal.cpu().clamp_min(_TINY))[shell.clamp(max=self.band.shells)]
+        spectrum = torch.where(inside, spectrum / (precision + prior), 0)
+        fine = PADDING * box
+        points = torch.arange(-self.half, self.half + 1) % fine
+        padded = spectrum.new_zeros(fine, fine, fine)
+        padded[points[:, None, None], points[:, None], points] = spectrum
+        volume = torch.fft.fftshift(torch.fft.ifftn(padded).real)
+        start = centre(fine) - centre(box)
+        inner = slice(start, start + box)
+        # The trilinear weights multiplied the map by this function, as they do where spectra are read.
+        window = torch.sinc(voxel_coordinates(box) / fine).square().prod(dim=-1)
+        return volume[inner, inner, inner] / window

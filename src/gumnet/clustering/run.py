@@ -1,0 +1,232 @@
+"""Sort a set of particles into classes by the distances of all pairs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gumnet.alignment.checks import check_max_shift, check_resolutions, checked_mask
+from gumnet.alignment.to_reference import align
+from gumnet.averaging.accumulate import accumulate, default_batch_size
+from gumnet.clustering.blocks import BlockStore, PairScores, all_scores, pairs_before
+from gumnet.clustering.config import POSES
+from gumnet.clustering.config import ClusterConfig as ClusterConfig
+from gumnet.clustering.hierarchy import Array, Distances, classes_of, medoids, silhouettes, square_of, tree_of
+from gumnet.clustering.posed import PosedScores
+from gumnet.clustering.searched import SearchedScores
+from gumnet.clustering.suggest import Suggestion, suggest
+from gumnet.devices import resolve_device, seeded
+from gumnet.errors import InputError
+from gumnet.model.weights import load_model
+from gumnet.particles import Particles, Poses
+from gumnet.types import Volumes
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Classes of n particles.
+
+    Parameters
+    ----------
+    particles
+        The particles with their classes, from 1, the largest first, and the poses that the class averages were made at:
+        on the medoid of their class, or with method "poses" those they came with.
+    distances
+        1 - score of each pair i < j, condensed, (n (n - 1) / 2,), float32: 0 for a pair that matches, about 1 for
+        unrelated ones.
+    tree
+        The merges, (n - 1, 4), as scipy's linkage has them.
+    medoids
+        Row of the particle with the least mean distance to its class, for each class.
+    silhouettes
+        How well each particle lies in its class, (n,), from -1 to 1.
+    averages
+        Average of each class, (k, N, N, N).
+    suggestion
+        What spoke for the number of classes, where it was not given.
+    config
+        How they were made.
+    """
+
+    particles: Particles
+    distances: Distances
+    tree: Array
+    medoids: tuple[int, ...]
+    silhouettes: Array
+    averages: Volumes
+    suggestion: Suggestion | None
+    config: ClusterConfig
+
+    @property
+    def k(self) -> int:
+        """How many classes there are."""
+        return len(self.medoids)
+
+
+def cluster(
+    particles: Particles,
+    config: ClusterConfig | None = None,
+    *,
+    distances: Distances | None = None,
+    blocks: Path | None = None,
+    resume: bool = False,
+) -> Clustering:
+    """Sort particles into classes by hierarchical clustering of all pairs, as the Gum-Net paper does.
+
+    Every pair is aligned once, or taken at the particles' own poses, and its distance is 1 - score, the constrained
+    correlation on the region of Fourier space that both observed (`gumnet.alignment.score`). Noise lowers all scores
+    alike, to 0.2 or less within one structure at a signal-to-noise of 0.1, so it is their differences that count;
+    shells count as their signal-to-noise asks.
+
+    Parameters
+    ----------
+    particles
+        n particles, 2 or more, with density of the same sign. n (n - 1) / 2 pairs are aligned. The mask lies about the
+        centre of the box, so particles should be centred to about a sixth of it.
+    config
+        How; the defaults unless given.
+    distances
+        Of all pairs, condensed, where they were computed before: for another k or linkage.
+    blocks
+        Folder for finished parts of the distances, for ``resume``; without one nothing is kept of a run that stops.
+        They stay there: `gumnet.clustering.blocks.BlockStore.remove` clears them once the result is kept.
+    resume
+        Go on with what an earlier run of the same particles and settings left in ``blocks``. The result is that of a
+        run that was not stopped.
+
+    Raises
+    ------
+    InputError
+        If particles or settings do not fit each other, or if ``blocks`` holds no run of these to resume.
+    """
+    config = ClusterConfig() if config is None else config
+    n = len(particles)
+    config.check(n)
+    check_max_shift(config.max_shift, particles.box)
+    check_resolutions(
+        config.low_pass_angstrom,
+        config.high_pass_angstrom,
+        box=particles.box,
+        voxel_size_angstrom=particles.voxel_size_angstrom,
+    )
+    if config.mask is not None:
+        config = replace(config, mask=checked_mask(config.mask, particles.box))
+    particles = particles.cached()
+    if distances is None:
+        distances = _distances(particles, config, blocks, resume)
+    elif distances.shape != (pairs_before(n, n),) or not bool(np.isfinite(distances).all()):
+        raise InputError(
+            f"distances of shape {distances.shape} do not fit {n} particles",
+            cure=f"give {pairs_before(n, n)} numbers, one for each pair",
+        )
+    tree = tree_of(distances, config.linkage)
+    suggestion = None if config.k else suggest(distances, config.linkage, generator=seeded(config.seed))
+    k = config.k or (1 if suggestion is None else suggestion.k)
+    classes, square = classes_of(tree, k), square_of(distances)
+    centres = medoids(square, classes)
+    posed = replace(particles, classes=classes, poses=_class_poses(particles, classes, centres, config))
+    return Clustering(
+        posed,
+        distances,
+        tree,
+        centres,
+        silhouettes(square, classes),
+        _averages(posed, k, resolve_device(config.device)),
+        suggestion,
+        config,
+    )
+
+
+def _distances(particles: Particles, config: ClusterConfig, blocks: Path | None, resume: bool) -> Distances:
+    """Return 1 - score of all pairs, condensed."""
+    scores: PairScores
+    if config.method == POSES and not config.refines:
+        options = config.alignment().options(particles.voxel_size_angstrom)
+        device = resolve_device(config.device)
+        scores = PosedScores.of(particles, options, device, memory_gigabytes=config.memory_gigabytes)
+    else:
+        scores = SearchedScores.of(particles, config)
+    store = None
+    if blocks is not None:
+        run = _run(particles, config, scores.block)
+        store = BlockStore.resume(blocks, run) if resume else BlockStore.start(blocks, run)
+    try:
+        found = all_scores(scores, store)
+    except BaseException:
+        if store is not None and not store.done():
+            store.remove()
+        raise
+    # Rounding takes the score of a particle with its copy a little above 1.
+    return np.maximum(1 - found, 0)
+
+
+def _run(particles: Particles, config: ClusterConfig, block: int) -> dict[str, Any]:
+    """Return what makes the distances of a run what they are, ready for JSON."""
+
+    def images() -> Iterator[torch.Tensor]:
+        for rows in particles.batches(default_batch_size(particles.box, torch.device("cpu"))):
+            yield particles.read_volumes(rows)
+            weights = particles.read_weights(rows)
+            if weights is not None:
+                yield weights
+
+    model, poses = config.model, particles.poses
+    network = load_model(model) if isinstance(model, str | Path) else model
+    return {
+        "method": config.method,
+        "refine": config.refines,
+        "max_shift": config.max_shift,
+        "low_pass_angstrom": config.low_pass_angstrom,
+        "high_pass_angstrom": config.high_pass_angstrom,
+        "mask": None if config.mask is None else _digest([config.mask]),
+        "model": None if network is None else _digest(network.state_dict().values()),
+        "particles": len(particles),
+        "voxel_size_angstrom": particles.voxel_size_angstrom,
+        "volumes and weights": _digest(images()),
+        "poses": _digest([poses.rotations.double(), poses.shifts.double()]) if config.method == POSES else None,
+        "pairs a block": block,
+    }
+
+
+def _digest(tensors: Iterable[torch.Tensor]) -> str:
+    """Return a short name that other values of the tensors would not have."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _class_poses(particles: Particles, classes: torch.Tensor, centres: tuple[int, ...], config: ClusterConfig) -> Poses:
+    """Return the poses of particles on the medoids of their classes, or with method "poses" those they have."""
+    if config.method == POSES:
+        return particles.poses
+    found = Poses.identity(len(particles))
+    rotations, shifts, scores = found.rotations, found.shifts, found.scores
+    for number, centre in enumerate(centres, start=1):
+        others = [int(i) for i in torch.nonzero(classes == number)[:, 0] if int(i) != centre]
+        if not others:
+            continue
+        observed = particles.read_weights([centre])
+        poses = align(
+            particles.select(others),
+            particles.read_volumes([centre])[0],
+            config.alignment(),
+            weights_reference=None if observed is None else observed[0],
+        ).poses
+        rotations[others], shifts[others], scores[others] = poses.rotations, poses.shifts, poses.scores
+    return Poses(rotations, shifts, scores)
+
+
+def _averages(particles: Particles, k: int, device: torch.device) -> Volumes:
+    """Return the average of each class at its particles' poses, (k, N, N, N)."""
+    made = []
+    for number in range(1, k + 1):
+        members = torch.nonzero(particles.classes == number)[:, 0]
+        made.append(accumulate(particles.select(members), device=device, description=f"class {number}").result())
+    return torch.stack(made)

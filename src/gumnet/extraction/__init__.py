@@ -1,0 +1,1 @@
+"""Cutting particles out of tomograms, at picked places or along filaments."""
