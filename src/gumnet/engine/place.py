@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -73,8 +72,3 @@ def _devices(name: str, first: torch.device, count: int) -> list[torch.device]:
     if name in ("auto", "cuda") and first.type == "cuda":
         return [torch.device("cuda", i % torch.cuda.device_count()) for i in range(count)]
     return [first] * count
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
