@@ -38,6 +38,17 @@ from gumnet.types import Volume
 
 CHUNK = 250
 LEVEL = Level(0.1, "coloured", True)
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from gumnet.cli.main import main
+code = main(sys.argv[1:])
+own = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""gumnet, which says at the end what its largest process took. ru_maxrss of a child counts what its parent took when it
+was started, so it is asked within."""
 HEAD = (
     f"{'command':<8}{'workers':>8}{'particles':>11}{'s wall':>9}{'s cpu':>8}{'ms each wall':>14}{'ms each cpu':>13}"
     f"{'peak (GB)':>11}{'efficiency wall':>17}{'cpu':>6}"
@@ -104,17 +115,19 @@ class _Named:
 
 def measure(command: str, workers: int, count: int, arguments: list[str]) -> Measured:
     """Run gumnet as a program of its own, with one thread a worker."""
-    code = "import sys; from gumnet.cli.main import main\nif __name__ == '__main__': sys.exit(main(sys.argv[1:]))"
     given = [command, *arguments, "--workers", str(workers), "--threads", "1", "--allow-outside", "--overwrite"]
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code, *given], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *given], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        peak_kilobytes = int(process.stdout.read().split()[-1])
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"gumnet {command} ended with {process.returncode}")
     cpu = usage.ru_utime + usage.ru_stime
-    return Measured(command, workers, count, wall, cpu, usage.ru_maxrss * 1024 / 1e9)
+    return Measured(command, workers, count, wall, cpu, peak_kilobytes * 1024 / 1e9)
 
 
 def some_of(store: Path, count: int) -> Path:

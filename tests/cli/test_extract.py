@@ -137,3 +137,19 @@ def test_wrong_calls_say_what_to_do(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dynamo_table_goes_round_and_comes_back(tmp_path: Path, folder: Path) -> None:
+    shift, place = torch.tensor([0.25, -0.75, 1.5]), torch.tensor([16.0, 17, 15])
+    row = torch.zeros(26)
+    row[0], row[3:6], row[6:9], row[9] = 12, shift, torch.tensor([10.0, 20, 30]), 0.5
+    row[[12, 13, 14]] = torch.tensor([1.0, -60, 60])
+    row[[19, 20, 21]], row[23:26] = torch.tensor([1.0, 3, 2]), place
+    (tmp_path / "crop.tbl").write_text(" ".join(f"{value:g}" for value in row.tolist()) + "\n")
+    arguments = ["--tomograms", str(folder / "TS_1.mrc"), "--box", "16", "--out", str(tmp_path / "out")]
+    assert main(["extract", str(tmp_path / "crop.tbl"), *arguments]) == 0
+    assert main(["convert", str(tmp_path / "out/particles.star"), str(tmp_path / "back.tbl")]) == 0
+    back = torch.tensor([float(value) for value in (tmp_path / "back.tbl").read_text().split()])
+    same = [0, *range(6, 10), *range(12, 15), *range(19, 22)]
+    torch.testing.assert_close(back[same], row[same], atol=1e-4, rtol=0)
+    torch.testing.assert_close(back[3:6] + back[23:26], shift + place)

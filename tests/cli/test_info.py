@@ -37,6 +37,32 @@ def test_info_of_a_table_whose_images_are_elsewhere(shared_data: Path, capsys: p
     assert "no such file" in facts["images"]
 
 
+def test_info_says_what_is_missing_for_which_command(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = info_of(shared_data / "metadata/dynamo/crop.tbl", capsys)
+    assert (facts["format"], facts["particles"], facts["tomograms"]) == ("Dynamo", 4485, 25)
+    assert facts["tilt_range_degrees"] == [-60, 60]
+    missing = facts["missing"]
+    assert isinstance(missing, dict)
+    assert "--volumes" in missing["align, average, train"]
+    assert "--voxel-size" in missing["convert --to relion3, relion4, relion5, m"]
+    facts = info_of(shared_data / "metadata/relion5/R5_tutorial_run_data.star", capsys)
+    assert facts["format"] == "RELION 5, 2D tilt stacks"
+    assert facts["x_from_corner_voxels"] == pytest.approx([66.1, 3868.7])
+    assert facts["half_sets"] == {"1": 4545, "2": 4508}
+
+
+def test_info_of_what_goes_with_particles(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = info_of(shared_data / "metadata/relion5/R5_tutorial_run_tomograms.star", capsys)
+    assert facts["tomograms"] == dict.fromkeys(
+        ("TS_01", "TS_03", "TS_43", "TS_45", "TS_54"), "5400 x 5400 x 2700 Angstrom"
+    )
+    folder = shared_data / "real-subtomogram"
+    facts = info_of(folder / "motl_ribosome_b4_trim_shift_t126.em", capsys)
+    assert (facts["format"], facts["particles"], facts["classes"]) == ("EM motive list", 50, {"1": 50})
+    facts = info_of(folder / "mask48_r22.em", capsys)
+    assert (facts["format"], facts["voxels_xyz"], facts["type"]) == ("EM", [48, 48, 48], "float32")
+
+
 def info_of(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     capsys.readouterr()
     assert main(["info", str(path), "--json"]) == 0

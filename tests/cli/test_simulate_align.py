@@ -311,7 +311,7 @@ def test_wrong_input_is_one_line_with_a_cure(
         (["info", str(tmp_path)], "particles.star"),
         (["info", str(tmp_path / "none.mrc")], "none.mrc"),
         (["info", str(tmp_path / "none.xyz")], "none.xyz: no such file"),
-        (["info", str(tmp_path / "table.xyz")], "unknown format .xyz; known are RELION tables (.star), folders"),
+        (["info", str(tmp_path / "table.xyz")], "unknown format .xyz; known are tables of RELION"),
     ]
     capsys.readouterr()
     for arguments, words in cases:

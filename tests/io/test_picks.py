@@ -7,6 +7,7 @@ import torch
 from oracles.tomograms import write_tomogram
 from scipy.spatial.transform import Rotation
 
+from gumnet.cli.main import main
 from gumnet.errors import InputError
 from gumnet.io.picks import read_picks
 from gumnet.io.tomogram_volume import open_tomogram
@@ -118,3 +119,53 @@ def test_real_tables_are_read(shared_data: Path, tmp_path: Path) -> None:
     five = read_picks(shared_data / "metadata/relion5/R5_tutorial_run_data.star")
     assert five.centred
     assert five.tomograms[0] == "TS_01"
+
+
+@pytest.fixture
+def crop(tmp_path: Path) -> tuple[Path, torch.Tensor]:
+    """Write a Dynamo table of two particles; return it and their places in voxels from 0."""
+    rows = torch.zeros(2, 26, dtype=torch.float64)
+    rows[:, 0] = torch.tensor([1, 2])
+    rows[:, 3:6] = torch.tensor([[0.25, -0.5, 0.0], [0.0, 0.0, 1.0]])
+    rows[:, 6:9] = torch.tensor([[10.0, 20, 30], [0, 90, 0]])
+    rows[:, 9], rows[:, 19], rows[:, 20] = 0.5, 7, torch.tensor([3, 4])
+    rows[:, 23:26] = torch.tensor([[11.0, 21, 31], [5, 6, 7]])
+    path = text(tmp_path / "crop.tbl", "\n".join(" ".join(f"{v:g}" for v in row) for row in rows.tolist()) + "\n")
+    return path, torch.tensor([[10.25, 19.5, 30], [4, 5, 7]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("voxel_size", [None, 8.0])
+def test_dynamo_tables_name_the_same_places(tmp_path: Path, crop, voxel_size: float | None) -> None:
+    tomo = open_tomogram(write_tomogram(tmp_path / "tomo_7.mrc", torch.rand(4, 5, 6), 8.0))
+    picks = read_picks(crop[0], coordinate_voxel_size_angstrom=voxel_size)
+    assert (picks.tomograms, picks.filaments) == (("7", "7"), ("3", "4"))
+    for i in range(2):
+        torch.testing.assert_close(picks.voxels(i, tomo), crop[1][i])
+    expected = Rotation.from_euler("zxz", [10, 20, 30], degrees=True).inv().as_matrix()
+    assert picks.rotations[0].numpy() == pytest.approx(expected)
+    assert picks.scores is not None
+    assert picks.scores.tolist() == [0.5, 0.5]
+
+
+def test_dynamo_tables_of_another_binning(tmp_path: Path, crop) -> None:
+    tomo = open_tomogram(write_tomogram(tmp_path / "tomo_7.mrc", torch.rand(4, 5, 6), 8.0))
+    picks = read_picks(crop[0], coordinate_voxel_size_angstrom=2.0)
+    torch.testing.assert_close(picks.voxels(0, tomo), crop[1][0] / 4)
+    with pytest.raises(InputError, match="tables of Dynamo have a rule for the first voxel"):
+        read_picks(crop[0], first_voxel=1.0)
+
+
+def test_stopgap_lists_are_told_from_relion_s(tmp_path: Path, crop) -> None:
+    assert main(["convert", str(crop[0]), str(tmp_path / "motl.star"), "--to", "stopgap"]) == 0
+    tomo = open_tomogram(write_tomogram(tmp_path / "tomo_7.mrc", torch.rand(4, 5, 6), 8.0))
+    picks = read_picks(tmp_path / "motl.star")
+    for i in range(2):
+        torch.testing.assert_close(picks.voxels(i, tomo), crop[1][i])
+    torch.testing.assert_close(picks.rotations, read_picks(crop[0]).rotations, atol=1e-6, rtol=0)
+
+
+def test_real_dynamo_tables_are_read(shared_data: Path) -> None:
+    picks = read_picks(shared_data / "metadata/dynamo/crop.tbl")
+    assert picks.coordinates[0].tolist() == pytest.approx([780.71, 253.24, 218.0])
+    assert picks.table is not None
+    assert len(picks.table) == len(picks)

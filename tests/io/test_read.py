@@ -35,7 +35,7 @@ def test_a_table_and_its_folder_are_the_same(tmp_path: Path, generator: torch.Ge
 
 def test_what_is_not_known_is_said_with_what_is(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1 2 3\n")
-    with pytest.raises(InputError, match=r"a\.txt: unknown format \.txt; known are RELION tables"):
+    with pytest.raises(InputError, match=r"a\.txt: unknown format \.txt; known are tables of RELION"):
         read_particles(tmp_path / "a.txt")
     with pytest.raises(InputError, match=r"none\.star: no such file"):
         read_particles(tmp_path / "none.star")

@@ -87,6 +87,23 @@ class Lattice:
                         index = ((corner[:, 2] + z) * self.side + corner[:, 1] + y) * self.side + corner[:, 0] + x
                         sums.index_add_(0, index, values * weight[:, None])
 
+    def common_power(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the power of a coefficient that two sums of different particles have in common, shells 0 ... S, (S + 1,).
+
+        Noise averages out of the products of the two, so this is what they say of the structure at present: less than its
+        power as long as orientations are unsure. 0 or more.
+        """
+        products = (first[:, :2] * second[:, :2]).sum(dim=1), first[:, 2] * second[:, 2]
+        shell = self.shell.flatten().clamp(max=self.band.shells + 1)
+        above, below = (torch.zeros(self.band.shells + 2).index_add_(0, shell, values) for values in products)
+        return (above / below.clamp_min(_TINY)).clamp_min(0)[:-1]
+
+    @cached_property
+    def shell(self) -> Tensor:
+        """Shell of each grid point, (D, D, D)."""
+        axis = torch.arange(-self.half, self.half + 1, dtype=torch.float32) / PADDING
+        return torch.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).round().long()
+
     def map(self, sums: Tensor, signal: Tensor) -> Volume:
         """Return the map (N, N, N) of sums: ``sum / (precision + 1 / signal)``, the Wiener estimate.
 
@@ -100,8 +117,7 @@ class Lattice:
         # One of each Friedel pair was put there.
         spectrum = torch.complex(real + real.flip(0, 1, 2), imaginary - imaginary.flip(0, 1, 2))
         precision = precision + precision.flip(0, 1, 2)
-        axis = torch.arange(-self.half, self.half + 1, dtype=torch.float32) / PADDING
-        shell = torch.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2).round().long()
+        shell = self.shell
         inside = (shell >= 1) & (shell <= self.band.shells)
         # The precision of one coefficient is spread over PADDING^3 points.
         prior = 1 / (PADDING**3 * signal.cpu().clamp_min(_TINY))[shell.clamp(max=self.band.shells)]

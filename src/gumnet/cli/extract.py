@@ -60,8 +60,9 @@ def extract(
     Parameters
     ----------
     table
-        Coordinates: a RELION table (3.0 to 5), or CSV or text with x, y, z.
-        Orientations in it are kept, as they are in the tomogram.
+        Coordinates: a table of RELION (3.0 to 5), Dynamo, STOPGAP, AV3, EMAN2 or
+        M, or CSV or text with x, y, z. Orientations in it are kept, as they are
+        in the tomogram.
     tomograms
         MRC files, Zarr stores, folders of these, or tomograms.star of RELION 5.
         Their names have to hold the names that the table uses.
@@ -87,7 +88,7 @@ def extract(
         Highest tilt in degrees, for the missing wedge as Fourier weights;
         tilt axis y. No weights unless given.
     first_voxel
-        What the table calls the first voxel: 0 in RELION, 1 in Dynamo,
+        What CSV, text or a RELION table calls the first voxel: 0, or 1, or
         0.5 in models of IMOD.
     coordinate_voxel_size
         Voxel size in Angstrom that coordinates are counted in, where it is
@@ -113,8 +114,9 @@ def extract(
     from gumnet.extraction.extract import ExtractConfig
     from gumnet.extraction.extract import extract as run
     from gumnet.io.picks import read_picks
-    from gumnet.io.read import FOLDER_TABLE, drop_unreadable
+    from gumnet.io.read import drop_unreadable
     from gumnet.io.relion_write import write_particles
+    from gumnet.io.tables import FOLDER_TABLE
     from gumnet.report.folder import whole_folder
 
     config = ExtractConfig(

@@ -15,7 +15,20 @@ from gumnet.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = ("demo", "simulate", "extract", "pack", "train", "align", "average", "cluster", "fsc", "sharpen", "info")
+COMMANDS = (
+    "demo",
+    "simulate",
+    "extract",
+    "pack",
+    "train",
+    "align",
+    "average",
+    "cluster",
+    "fsc",
+    "sharpen",
+    "convert",
+    "info",
+)
 
 
 def build() -> App:

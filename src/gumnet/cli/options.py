@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option that takes no value and is off unless given."""
 
+TiltRange = Annotated[tuple[float, float] | None, Parameter(negative="", allow_leading_hyphen=True)]
+"""Lowest and highest tilt in degrees, two numbers of which the first begins with a hyphen."""
+
 ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("ARGUMENTS", default=())
 """The command line that is running, without the program's name; for reports."""
 
@@ -116,6 +119,13 @@ class Reading:
         Voxel size in Angstrom, where the files do not hold it or hold it wrong.
     skip_bad
         Leave out particles that cannot be read, and list them with the reason in a file beside the output.
+    volumes
+        For tables that name no images (Dynamo, STOPGAP, AV3): folder of the volumes, or a stack of
+        them in the order of the table; the folder of the table unless given.
+    wedge_list
+        STOPGAP's wedge list, for tables without tilt ranges.
+    tilt_range
+        Lowest and highest tilt in degrees, for tables without; -90 90 if nothing is missing.
     allow_outside
         Read images though their names lead out of the project folder: the current one if the table is below it, else
         that of the table. For tables that you trust.
@@ -123,13 +133,23 @@ class Reading:
 
     voxel_size: float | None = None
     skip_bad: Flag = False
+    volumes: Path | None = None
+    wedge_list: Path | None = None
+    tilt_range: TiltRange = None
     allow_outside: Flag = False
 
     def all_particles(self, path: Path) -> Particles:
         """Return the particles of a table or folder, for commands that find those that cannot be read as they go."""
         from gumnet.io.read import read_particles
 
-        return read_particles(path, voxel_size_angstrom=self.voxel_size, allow_outside=self.allow_outside)
+        return read_particles(
+            path,
+            voxel_size_angstrom=self.voxel_size,
+            volumes=self.volumes,
+            wedge_list=self.wedge_list,
+            tilt_range=self.tilt_range,
+            allow_outside=self.allow_outside,
+        )
 
     def particles(self, path: Path, bad_list: Path, *, overwrite: bool, list_ends_in: Path | None = None) -> Particles:
         """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.

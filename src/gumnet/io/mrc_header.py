@@ -21,6 +21,8 @@ from gumnet.errors import InputError
 from gumnet.io.check import existing_file
 
 _MODES = (0, 1, 2, 6, 12)
+OTHER_SUFFIXES = (".em", ".hdf")
+"""What the names of files end in that hold volumes, but are no MRC files."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class MrcHeader:
 
 
 def read_header(path: str | Path) -> MrcHeader:
-    """Return the header of an MRC file.
+    """Return the header of an MRC file, or in the same form that of an EM file or an ``.hdf`` file of EMAN2.
 
     Raises
     ------
@@ -86,7 +88,21 @@ def read_header(path: str | Path) -> MrcHeader:
     """
     path = existing_file(path, "an MRC file")
     status = os.stat(path)
+    if path.suffix.lower() in OTHER_SUFFIXES:
+        return _parse_other(path, status.st_size, status.st_mtime_ns)
     return _parse(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _parse_other(path: Path, _size: int, _modified: int) -> MrcHeader:
+    """Return the header of an EM file or of an ``.hdf`` file of EMAN2 in the same form."""
+    if path.suffix.lower() == ".em":
+        from gumnet.io.em import read_em_header
+
+        return read_em_header(path)
+    from gumnet.io.hdf import read_hdf_header
+
+    return read_hdf_header(path)
 
 
 # Batches ask for the volumes of one stack again and again; size and time are in the key so that a new file is seen.

@@ -24,11 +24,11 @@ from gumnet.fingerprint import of_particles
 from gumnet.io.atomic import check_free_folder, claim_folder, write_whole
 from gumnet.io.mrc import write_volume_stack
 from gumnet.io.mrc_header import read_header
-from gumnet.io.read import FOLDER_TABLE
 from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE, split_name
-from gumnet.io.relion_optics import PREMULTIPLIED
-from gumnet.io.relion_write import ctf_from_weights, optics_groups, write_particles
+from gumnet.io.relion_optics import PREMULTIPLIED, with_optics
+from gumnet.io.relion_write import ctf_from_weights, write_particles
 from gumnet.io.store import EXPONENTS, INDEX, ShardInfo, Store
+from gumnet.io.tables import FOLDER_TABLE
 from gumnet.journal import Journal, check_start, journal_path
 from gumnet.particles import Particles
 from gumnet.progress import progress
@@ -316,7 +316,7 @@ def _write_table(particles: Particles, folder: Path, names: list[str], ctf_names
         frame[CTF_IMAGE] = ctf_names
     if PARTICLE_NAME not in frame.columns:
         frame[PARTICLE_NAME] = [name.replace(" ", "_") for name in particles.names]
-    frame, optics = optics_groups(frame, particles)
+    frame, optics = with_optics(frame, particles.optics, particles.voxel_size_angstrom)
     optics = _packed_optics(optics, particles.box)
     write_particles(folder / FOLDER_TABLE, replace(particles, table=frame, optics=optics), overwrite=True)
 

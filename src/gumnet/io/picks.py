@@ -17,8 +17,10 @@ from torch import Tensor
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion
 from gumnet.io.check import existing_file, positive_voxel_size
+from gumnet.io.convert import TABLE_SUFFIXES, read_pose_table, star_program
 from gumnet.io.picks_text import read_text_table
 from gumnet.io.relion_optics import optics_rows, voxel_size_from_table
+from gumnet.io.relion_pose_table import NUMBER, OBJECT, TILTS
 from gumnet.io.relion_poses import (
     ORIGINS,
     ORIGINS_LONG,
@@ -39,6 +41,8 @@ COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 MICROGRAPH, TUBE, SERIES_PIXEL = "rlnMicrographName", "rlnHelicalTubeID", "rlnTomoTiltSeriesPixelSize"
 CountedIn = Literal["tomogram", "series", "images"]
+_OTHER_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix != ".star")
+_IMAGES = ("rlnImageName", "rlnCtfImage")
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,11 @@ def read_picks(
     Parameters
     ----------
     path
-        RELION STAR file of version 3.0 to 5, or CSV or text with x, y, z; see `gumnet.io.picks_text`.
+        RELION STAR file of version 3.0 to 5, or CSV or text with x, y, z; see `gumnet.io.picks_text`. Tables of
+        Dynamo, STOPGAP, AV3, EMAN2 and M as `gumnet.io.convert.read_pose_table` understands them.
     first_voxel
-        What the file calls the centre of the first voxel: 0 in RELION, 1 in Dynamo and EM motive lists, 0.5 in models
-        of IMOD.
+        What the file calls the centre of the first voxel: 0 in RELION, 0.5 in models of IMOD. Tables of other
+        programs than RELION are read by their own rule.
     coordinate_voxel_size_angstrom
         Voxel size that coordinates are counted in, in place of what the table says or, where it says nothing, of the
         tomogram's.
@@ -143,7 +148,10 @@ def read_picks(
         If columns are missing or hold no numbers.
     """
     path = existing_file(path, "a table of coordinates")
-    picks = _from_star(path) if path.suffix.lower() == ".star" else _from_text(path)
+    suffix = path.suffix.lower()
+    if suffix in _OTHER_SUFFIXES or (suffix == ".star" and star_program(path) != "RELION"):
+        return _from_pose_table(path, first_voxel, coordinate_voxel_size_angstrom)
+    picks = _from_star(path) if suffix == ".star" else _from_text(path)
     if coordinate_voxel_size_angstrom is not None or first_voxel:
         if picks.centred:
             raise InputError(
@@ -233,6 +241,39 @@ def _coordinate_sizes(table: RelionTable) -> tuple[Tensor | None, CountedIn]:
 
 def _tubes(frame: pd.DataFrame) -> tuple[str, ...] | None:
     return tuple(str(tube) for tube in frame[TUBE]) if TUBE in frame.columns else None
+
+
+def _from_pose_table(path: Path, first_voxel: float, voxel_size_angstrom: float | None) -> Picks:
+    """Return the places in a table of another program; regions and objects are taken for filaments."""
+    import pandas as pd
+
+    table = read_pose_table(path, voxel_size_angstrom=voxel_size_angstrom)
+    if first_voxel:
+        raise InputError(
+            f"tables of {table.program} have a rule for the first voxel", cure="leave out --first-voxel", path=path
+        )
+    n, size = len(table), table.voxel_size_angstrom
+    frame = table.extra.drop(columns=[c for c in table.extra.columns if c in _IMAGES]).reset_index(drop=True)
+    told = {"rlnRandomSubset": table.half_sets, "rlnClassNumber": table.classes.clamp(min=0), OBJECT: table.objects}
+    told |= {NUMBER: table.numbers}
+    if table.tilt_ranges is not None:
+        told |= dict(zip(TILTS, table.tilt_ranges.T, strict=True))
+    frame = frame.assign(**{column: values.numpy() for column, values in told.items() if bool(values.any())})
+    named = all(table.tomograms)
+    frame = frame.assign(**{NAME: list(table.tomograms)}) if named else frame
+    zero = torch.zeros(n, 3, dtype=torch.float64)
+    return Picks(
+        path=path,
+        # Shifts are in the same voxels: without their size in Angstrom they go into the coordinates.
+        coordinates=table.positions if size is None else table.coordinates,
+        rotations=table.rotations,
+        offsets_angstrom=zero if size is None else table.shifts * size,
+        tomograms=table.tomograms if named else (None,) * n,
+        voxel_sizes_angstrom=None if size is None else torch.full((n,), size, dtype=torch.float64),
+        filaments=tuple(str(int(number)) for number in table.objects),
+        scores=table.scores,
+        table=pd.DataFrame(frame, index=range(n)),
+    )
 
 
 def _from_text(path: Path) -> Picks:

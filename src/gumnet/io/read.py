@@ -8,44 +8,55 @@ from pathlib import Path
 
 from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
-from gumnet.io.check import existing_file
 from gumnet.io.relion import relion_particles
+from gumnet.io.tables import star_program, table_path
 from gumnet.particles import Particles
 from gumnet.progress import track
 
-FOLDER_TABLE = "particles.star"
-"""The table in a folder of particles."""
-_KNOWN = "known are RELION tables (.star) and folders with particles.star"
-
 
 def read_particles(
-    path: str | Path, *, voxel_size_angstrom: float | None = None, allow_outside: bool = True
+    path: str | Path,
+    *,
+    voxel_size_angstrom: float | None = None,
+    volumes: str | Path | None = None,
+    wedge_list: str | Path | None = None,
+    tilt_range: tuple[float, float] | None = None,
+    allow_outside: bool = True,
 ) -> Particles:
     """Return the particles of a table, or of a folder that holds ``particles.star``.
 
     Parameters
     ----------
     path
-        RELION STAR file of version 3.0, 3.1, 4 or 5, an optimisation set of RELION 5, or a folder of particles.
+        RELION STAR file of version 3.0, 3.1, 4 or 5, an optimisation set of RELION 5, a folder of particles, or a table
+        of Dynamo, STOPGAP, AV3 or EMAN2.
     voxel_size_angstrom
         Used in place of what the files say.
+    volumes
+        For tables that name no images: the folder of volumes whose names end in the number of a particle, or a stack in
+        the order of the table. The folder of the table unless given.
+    wedge_list
+        STOPGAP's wedge list, for tables without tilt ranges.
+    tilt_range
+        Lowest and highest tilt of all particles in degrees, for tables without; -90 and 90 where nothing is missing.
     allow_outside
-        Whether a table may name images outside its project folder. The command line says no unless told otherwise.
+        Whether a table of RELION may name images outside its project folder. The command line says no unless told
+        otherwise.
 
     Raises
     ------
     InputError
         If there is nothing, or nothing known, at ``path``.
     """
-    path = Path(path)
-    if path.is_dir():
-        if not (path / FOLDER_TABLE).exists():
-            raise InputError(f"the folder holds no {FOLDER_TABLE}", cure=f"give a table; {_KNOWN}", path=path)
-        path = path / FOLDER_TABLE
-    existing_file(path, "a particle table")
-    if path.suffix.lower() != ".star":
-        raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
-    return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom, allow_outside=allow_outside)
+    path = table_path(path)
+    given = (volumes, wedge_list, tilt_range) != (None, None, None)
+    if path.suffix.lower() == ".star" and star_program(path) == "RELION" and not given:
+        return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom, allow_outside=allow_outside)
+    from gumnet.io.table_particles import Beside, table_particles
+
+    folder, wedges = (None if p is None else Path(p) for p in (volumes, wedge_list))
+    beside = Beside(folder, wedges, tilt_range)
+    return table_particles(path, voxel_size_angstrom=voxel_size_angstrom, beside=beside)
 
 
 def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: bool = False) -> Particles:

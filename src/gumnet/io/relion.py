@@ -13,7 +13,14 @@ from gumnet.io.mrc_header import MrcHeader, read_header
 from gumnet.io.outside import check_inside
 from gumnet.io.relion_optics import are_tilt_stacks, premultiplied, voxel_size_from_table
 from gumnet.io.relion_poses import poses_from_table
-from gumnet.io.relion_table import RelionTable, find_upwards, labels, read_relion_table, require_columns
+from gumnet.io.relion_table import (
+    RelionTable,
+    find_upwards,
+    labels,
+    optional_numbers,
+    read_relion_table,
+    require_columns,
+)
 from gumnet.io.relion_weights import CtfMultiplied, CtfSource
 from gumnet.io.store import store_of
 from gumnet.particles import Particles, Poses, Source
@@ -63,11 +70,11 @@ def relion_particles(
     require_columns(table.particles, [IMAGE], table.path)
     size = voxel_size_from_table(table) if voxel_size_angstrom is None else positive_voxel_size(voxel_size_angstrom)
     names = table.particles[PARTICLE_NAME if PARTICLE_NAME in table.particles.columns else IMAGE]
-    root = _images_root(table, IMAGE)
+    root = images_root(table.particles, IMAGE, table.path)
     if not allow_outside:
         check_inside(table.particles[IMAGE].astype(str), root, table.path)
     frame = table.particles.copy()
-    frame[IMAGE] = [_absolute(name, root) for name in frame[IMAGE]]
+    frame[IMAGE] = [absolute_name(name, root) for name in frame[IMAGE]]
     optics = table.optics
     volumes: Source
     weights: Source | None
@@ -76,19 +83,19 @@ def relion_particles(
             raise _unknown_size(table)
         volumes, weights, optics = _tilt_stacks(table, frame, root, size)
     else:
-        entries = tuple(_entry(name, table.path) for name in frame[IMAGE])
-        header = _first_readable(entries)
+        entries = tuple(image_entry(name, table.path) for name in frame[IMAGE])
+        header = first_readable(entries)
         size = header.voxel_size_angstrom if size is None else size
         if size is None:
             raise _unknown_size(table)
         ctf_entries: tuple[Entry, ...] | None = None
         if CTF_IMAGE in frame.columns:
-            ctf_root = _images_root(table, CTF_IMAGE)
+            ctf_root = images_root(table.particles, CTF_IMAGE, table.path)
             if not allow_outside:
                 check_inside(frame[CTF_IMAGE].astype(str), ctf_root, table.path)
-            frame[CTF_IMAGE] = [_absolute(name, ctf_root) for name in frame[CTF_IMAGE]]
-            ctf_entries = tuple(_entry(name, table.path) for name in frame[CTF_IMAGE])
-        volumes, weights = _sources(table, entries, ctf_entries, header.shape[-1])
+            frame[CTF_IMAGE] = [absolute_name(name, ctf_root) for name in frame[CTF_IMAGE]]
+            ctf_entries = tuple(image_entry(name, table.path) for name in frame[CTF_IMAGE])
+        volumes, weights = _sources(table, frame, entries, ctf_entries, header.shape[-1])
     return Particles(
         volumes=volumes,
         poses=poses_from_table(frame, size, table.path),
@@ -103,17 +110,30 @@ def relion_particles(
 
 
 def _sources(
-    table: RelionTable, entries: tuple[Entry, ...], ctf_entries: tuple[Entry, ...] | None, box: int
+    table: RelionTable,
+    frame: pd.DataFrame,
+    entries: tuple[Entry, ...],
+    ctf_entries: tuple[Entry, ...] | None,
+    box: int,
 ) -> tuple[Source, Source | None]:
     """Return volumes and weights of 3D subtomograms, from a store where the images are in one."""
     store = store_of(entries)
-    if store is not None:
-        return store.volume_source(entries), None if ctf_entries is None else store.weight_source(ctf_entries)
-    volumes = MrcSource(entries, box)
+    volumes: Source = MrcSource(entries, box) if store is None else store.volume_source(entries)
     if ctf_entries is None:
-        return volumes, None
+        return volumes, _wedges(frame, box, table.path)
+    if store is not None:
+        return volumes, store.weight_source(ctf_entries)
     ctf = CtfSource(ctf_entries, box, premultiplied(table))
-    return CtfMultiplied(volumes, ctf), ctf
+    return CtfMultiplied(MrcSource(entries, box), ctf), ctf
+
+
+def _wedges(frame: pd.DataFrame, box: int, path: Path) -> Source | None:
+    """Return the missing wedges by the tilt ranges that tables of other programs had; None where there are none."""
+    from gumnet.io.relion_pose_table import TILTS
+    from gumnet.io.wedge_weights import wedge_source
+
+    ranges = optional_numbers(frame, TILTS, path)
+    return None if ranges is None else wedge_source(ranges, box, frame, path)
 
 
 def _unknown_size(table: RelionTable) -> InputError:
@@ -130,13 +150,15 @@ def split_name(name: str) -> tuple[str, str]:
     return (number, file) if at else ("", name)
 
 
-def _absolute(name: object, root: Path) -> str:
+def absolute_name(name: object, root: Path) -> str:
+    """Return an image name with the folder ``root`` before its file."""
     number, file = split_name(str(name))
     path = os.path.join(root, file)
     return f"{number}@{path}" if number else path
 
 
-def _entry(name: str, path: Path) -> Entry:
+def image_entry(name: str, path: Path) -> Entry:
+    """Return the file and the number from 0 of an image name; ``path`` is the table, for errors."""
     number, file = split_name(name)
     if not number:
         return Path(file), None
@@ -145,21 +167,21 @@ def _entry(name: str, path: Path) -> Entry:
     return Path(file), int(number) - 1
 
 
-def _images_root(table: RelionTable, column: str) -> Path:
+def images_root(frame: pd.DataFrame, column: str, path: Path) -> Path:
     """Return the folder that the names in ``column`` start from: the first in which one of the first files exists."""
-    names = table.particles[column].iloc[:_LOOKED_AT]
+    names = frame[column].iloc[:_LOOKED_AT]
     for name in names:
-        folder = find_upwards(table.path, split_name(str(name))[1])
+        folder = find_upwards(path, split_name(str(name))[1])
         if folder is not None:
             return folder
     raise InputError(
         f"no such file: {column} {names.iloc[0]} of row 1, beside the table, in the folders above it or here",
         cure="keep the table in its project folder, or start from there",
-        path=table.path,
+        path=path,
     )
 
 
-def _first_readable(entries: tuple[Entry, ...]) -> MrcHeader:
+def first_readable(entries: tuple[Entry, ...]) -> MrcHeader:
     """Return the header of the first image that can be read; if none can, raise what is wrong with the first."""
     first_error: InputError | None = None
     for path, _ in entries[:_LOOKED_AT]:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 GROUP = "rlnOpticsGroup"
 PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
+PIXEL_SIZE = "rlnImagePixelSize"
+ONLY_3_0 = ("rlnMagnification", "rlnDetectorPixelSize", "rlnPixelSize")
+"""Columns that say the pixel size in RELION 3.0, and mean nothing later."""
+# RELION wants these in every optics group. With 3D CTF volumes it does not use them, so usual values do no harm.
+MICROSCOPE = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
 
 
 def optics_rows(table: RelionTable) -> Tensor:
@@ -112,3 +117,33 @@ def premultiplied(table: RelionTable) -> tuple[bool, ...]:
         return (False,) * len(table.particles)
     flags = numbers(table.optics, [PREMULTIPLIED], table.path)[optics_rows(table), 0] != 0
     return tuple(bool(f) for f in flags)
+
+
+def with_optics(
+    frame: pd.DataFrame, optics: pd.DataFrame | None, voxel_size_angstrom: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table and its optics groups; RELION 3.0 and particles from memory have no groups yet.
+
+    Parameters
+    ----------
+    voxel_size_angstrom
+        Of the images.
+    """
+    import pandas as pd
+
+    if optics is not None:
+        optics = optics.copy()
+    else:
+        frame = frame.drop(columns=[c for c in ONLY_3_0 if c in frame.columns])
+        told = [c for c in MICROSCOPE if c in frame.columns]
+        if told:
+            # One group for each microscope that the rows of RELION 3.0 tell of.
+            frame[GROUP] = frame.groupby(told, sort=False).ngroup() + 1
+            optics = frame[[GROUP, *told]].drop_duplicates().reset_index(drop=True)
+            frame = frame.drop(columns=told)
+        else:
+            frame[GROUP] = 1
+            optics = pd.DataFrame({GROUP: [1]})
+        optics["rlnOpticsGroupName"] = [f"opticsGroup{g}" for g in optics[GROUP]]
+    optics[PIXEL_SIZE] = voxel_size_angstrom
+    return frame, optics.assign(**{k: v for k, v in MICROSCOPE.items() if k not in optics.columns})

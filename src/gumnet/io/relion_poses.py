@@ -106,7 +106,7 @@ def put_poses(frame: pd.DataFrame, poses: Poses, voxel_size_angstrom: float) -> 
     """
     frame = frame.drop(columns=[c for c in (*ORIGINS_LONG, *ORIGINS_PIXELS) if c in frame.columns])
     angles = relion_from_matrix(poses.rotations.detach().cpu().to(torch.float64))
-    origins = -poses.shifts.detach().cpu().to(torch.float64) * voxel_size_angstrom
+    origins = 0.0 - poses.shifts.detach().cpu().to(torch.float64) * voxel_size_angstrom  # 0, and not -0
     for i in range(3):
         frame[ANGLES[i]] = angles[:, i].numpy()
         frame[ORIGINS[i]] = origins[:, i].numpy()

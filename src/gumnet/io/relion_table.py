@@ -159,4 +159,13 @@ def labels(frame: pd.DataFrame, column: str, path: Path, *, largest: int | None 
     return whole.to(torch.int64)
 
 
+def whole(values: Tensor, what: str, path: Path) -> Tensor:
+    """Return numbers (n,) of a table as int64; ``what`` names them, as in "column tomo_num"."""
+    bad = torch.nonzero(values != values.round())
+    if len(bad):
+        row = int(bad[0, 0])
+        raise InputError(f"{what} is {values[row]:g} in row {row + 1}", cure=_MEND, path=path)
+    return values.to(torch.int64)
+
+
 _MEND = "mend the entry"

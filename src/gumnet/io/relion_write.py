@@ -14,7 +14,7 @@ from gumnet.errors import InputError
 from gumnet.io.atomic import check_free
 from gumnet.io.mrc import write_map, write_volume_stack
 from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE, split_name
-from gumnet.io.relion_optics import GROUP, PREMULTIPLIED
+from gumnet.io.relion_optics import PREMULTIPLIED, with_optics
 from gumnet.io.relion_poses import put_poses
 from gumnet.io.star import write_star
 from gumnet.particles import Particles, SharedWeights, Source, SubsetSource
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Version = Literal["3.1", "5"]
-# RELION wants these in every optics group. With 3D CTF volumes it does not use them, so usual values do no harm.
-_MICROSCOPE = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
-_ONLY_3_0 = ("rlnMagnification", "rlnDetectorPixelSize", "rlnPixelSize")
 
 
 def write_particles(
@@ -60,13 +57,15 @@ def write_particles(
         frame = _write_images(path, particles, frame, overwrite)
     frame = put_poses(frame, particles.poses, particles.voxel_size_angstrom)
     frame = _put_labels(frame, particles)
-    frame, optics = optics_groups(frame, particles)
+    frame, optics = with_optics(frame, particles.optics, particles.voxel_size_angstrom)
+    defaults = {PREMULTIPLIED: 0, "rlnImageSize": particles.box, "rlnImageDimensionality": 3}
+    optics = optics.assign(**{k: v for k, v in defaults.items() if k not in optics.columns})
     if not in_files and CTF_IMAGE in frame.columns:
         # Weights in memory have the form of `gumnet.types`, which is that of data multiplied by the CTF.
         optics[PREMULTIPLIED] = 1
     for column in (IMAGE, CTF_IMAGE):
         if column in frame.columns:
-            frame[column] = [_portable(str(name), path) for name in frame[column]]
+            frame[column] = [portable(str(name), path) for name in frame[column]]
     blocks: dict[str, pd.DataFrame | dict[str, Any]] = {}
     if version == "5":
         blocks["general"] = {"rlnTomoSubTomosAre2DStacks": int(stacks_2d)}
@@ -75,8 +74,8 @@ def write_particles(
     write_star(path, blocks, overwrite=overwrite)
     tomograms = _column(particles.optics, TOMOGRAMS_FILE)
     if tomograms is not None:
-        names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: _portable(str(tomograms), path)}
-        write_star(_set_path(path), {"": names}, overwrite=overwrite)
+        names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: portable(str(tomograms), path)}
+        write_star(set_path(path), {"": names}, overwrite=overwrite)
 
 
 def ctf_from_weights(weights: Weights) -> Tensor:
@@ -100,10 +99,11 @@ def check_tables_free(path: Path, particles: Particles, *, overwrite: bool = Fal
         raise InputError("the name of a particle table ends in .star", cure=f"write {path.stem}.star", path=path)
     check_free(path, overwrite=overwrite)
     if _column(particles.optics, TOMOGRAMS_FILE) is not None:
-        check_free(_set_path(path), overwrite=overwrite)
+        check_free(set_path(path), overwrite=overwrite)
 
 
-def _set_path(path: Path) -> Path:
+def set_path(path: Path) -> Path:
+    """Return where the optimisation set of a particle table is written."""
     return path.with_name(f"{path.stem}_optimisation_set.star")
 
 
@@ -124,30 +124,7 @@ def _put_labels(frame: pd.DataFrame, particles: Particles) -> pd.DataFrame:
     return frame
 
 
-def optics_groups(frame: pd.DataFrame, particles: Particles) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the table and its optics groups; RELION 3.0 and particles from memory have no groups yet."""
-    import pandas as pd
-
-    if particles.optics is not None:
-        optics = particles.optics.copy()
-    else:
-        frame = frame.drop(columns=[c for c in _ONLY_3_0 if c in frame.columns])
-        told = [c for c in _MICROSCOPE if c in frame.columns]
-        if told:
-            # One group for each microscope that the rows of RELION 3.0 tell of.
-            frame[GROUP] = frame.groupby(told, sort=False).ngroup() + 1
-            optics = frame[[GROUP, *told]].drop_duplicates().reset_index(drop=True)
-            frame = frame.drop(columns=told)
-        else:
-            frame[GROUP] = 1
-            optics = pd.DataFrame({GROUP: [1]})
-        optics["rlnOpticsGroupName"] = [f"opticsGroup{g}" for g in optics[GROUP]]
-    optics["rlnImagePixelSize"] = particles.voxel_size_angstrom
-    defaults = {**_MICROSCOPE, PREMULTIPLIED: 0, "rlnImageSize": particles.box, "rlnImageDimensionality": 3}
-    return frame, optics.assign(**{k: v for k, v in defaults.items() if k not in optics.columns})
-
-
-def _portable(name: str, star: Path) -> str:
+def portable(name: str, star: Path) -> str:
     """Return an image name relative to the folder of the table if the image is below it, else as it is."""
     number, file = split_name(name)
     # Text, not Path: there may be hundreds of thousands of names.

@@ -8,6 +8,7 @@ Either way ``x_image = P x_tomogram``. Only the rotation part of P is kept: the 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ _ROWS = ("rlnTomoProjX", "rlnTomoProjY", "rlnTomoProjZ")
 _ANGLES = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot")
 _OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 _SIZES = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
+_PIXEL = "rlnTomoTiltSeriesPixelSize"
 _CURE = "write the table of tomograms again"
 
 
@@ -73,6 +75,12 @@ class TiltSeries:
 
     def __len__(self) -> int:
         return len(self.matrices)
+
+    @property
+    def tilts_degrees(self) -> Tensor:
+        """Tilt about y of each image, (t,), from the beam in the tomogram, which is the third row of P."""
+        beam = self.matrices[:, 2]
+        return torch.rad2deg(torch.atan2(-beam[:, 0], torch.hypot(beam[:, 1], beam[:, 2])))
 
     def defocus_offsets_angstrom(self, position_angstrom: Vectors) -> Tensor:
         """Return what is added to the defocus of each tilt, (t,), at a position (3,) from the tomogram's centre.
@@ -121,6 +129,35 @@ def read_tomograms(path: str | Path) -> Tomograms:
     return Tomograms(path, {str(n): _series(table.iloc[i], str(n), blocks, path) for i, n in enumerate(names)})
 
 
+def tilt_series_of(path: Path, names: Iterable[str]) -> Tomograms | None:
+    """Return a table of tomograms if it has the tilts of all named ones; None if not, as when files are elsewhere."""
+    try:
+        tomograms = read_tomograms(path)
+    except InputError:
+        return None
+    return tomograms if set(names) <= set(tomograms.series) else None
+
+
+def tomogram_sizes_angstrom(path: str | Path) -> dict[str, tuple[float, float, float]]:
+    """Return the sizes (x, y, z) of tomograms in Angstrom by name; those of unknown size are not in it.
+
+    Raises
+    ------
+    InputError
+        If the file is no table of tomograms.
+    """
+    path = Path(path)
+    table = read_star(path).get("global")
+    if table is None:
+        raise InputError("there is no data_global", cure="give the table of tomograms (tomograms.star)", path=path)
+    names = _column(table, NAME, path)
+    if not {*_SIZES, _PIXEL} <= set(table.columns):
+        return {}
+    pixel = _numbers(table, _PIXEL, path)
+    sizes = torch.stack([_numbers(table, c, path) * pixel for c in _SIZES], dim=1).tolist()
+    return {str(name): (x, y, z) for name, (x, y, z) in zip(names, sizes, strict=True)}
+
+
 def _column(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     if column not in table.columns:
         raise InputError(f"column {column} is missing", cure=_CURE, path=path)
@@ -166,7 +203,7 @@ def _series(row: pd.Series, name: str, blocks: dict[str, pd.DataFrame], path: Pa
         spherical_aberration_mm=aberration,
         amplitude_contrast=amplitude,
         hand=hand,
-        pixel_size_angstrom=single("rlnTomoTiltSeriesPixelSize"),
+        pixel_size_angstrom=single(_PIXEL),
         size=sizes,
         from_warp=from_warp,
     )

@@ -1,0 +1,197 @@
+"""What ``gumnet info`` says of particle tables and of what goes with them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gumnet.cli.info_memory import memory_in_words
+from gumnet.cli.info_store import store_facts
+from gumnet.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gumnet.io.pose_table import PoseTable
+    from gumnet.particles import Particles
+
+_FINE, _OBSERVED_SHARE = 0.25, 0.01
+"""The tilt range is read off beyond this frequency (cycles per voxel), from weights above this share of the highest."""
+_LOOKED_AT = 100
+"""Particles whose weights are tried, to read the tilt range off."""
+_USE = "align, average, train"
+
+
+def star_facts(path: Path) -> dict[str, Any] | None:
+    """Return what a STAR file holds that goes with particles, and None if it may hold particles."""
+    from gumnet.io.check import existing_file
+    from gumnet.io.tomograms import tomogram_sizes_angstrom
+    from gumnet.io.wedge_list import BLOCK, read_wedge_list
+
+    with existing_file(path, "a STAR file").open("rb") as file:
+        head = file.read(2**16)
+    if re.search(rf"^data_{BLOCK}\b".encode(), head, re.MULTILINE):
+        wedges = read_wedge_list(path)
+        low, high = min(t[0] for t in wedges.values()), max(t[1] for t in wedges.values())
+        return {"format": "STOPGAP wedge list", "tomograms": len(wedges), "tilt_range_degrees": [low, high]}
+    if re.search(rb"^data_global\b", head, re.MULTILINE):
+        sizes = tomogram_sizes_angstrom(path)
+        return {
+            "format": "RELION table of tomograms",
+            "tomograms": {name: " x ".join(f"{s:.0f}" for s in size) + " Angstrom" for name, size in sizes.items()},
+        }
+    return None
+
+
+def table_facts(
+    path: Path, given: Mapping[str, Any], device: torch.device, memory: float | None = None
+) -> dict[str, Any]:
+    """Return what a particle table holds, and what is missing for which command.
+
+    Parameters
+    ----------
+    given
+        Options for `gumnet.io.read.read_particles`.
+    device, memory
+        Where alignment would run, and its limit in GB, to say what it takes.
+    """
+    from gumnet.geometry.rigid import relion_from_matrix
+    from gumnet.io.read import read_particles
+    from gumnet.io.tables import read_pose_table
+
+    table = read_pose_table(path, voxel_size_angstrom=given["voxel_size_angstrom"])
+    missing: dict[str, str] = {}
+    facts: dict[str, Any] = {"format": _version(table), "particles": len(table)}
+    try:
+        particles = read_particles(path, **given)
+    except InputError as error:
+        # A table says something even where its images are not at hand.
+        missing[_USE] = str(error)
+        facts |= {"images": f"not read: {error.problem}", "voxel_size_angstrom": table.voxel_size_angstrom}
+        tilts = table.tilt_ranges
+        low, high = (math.nan, math.nan) if tilts is None else (float(tilts[:, 0].min()), float(tilts[:, 1].max()))
+        poses, largest = table.rotations, table.shifts
+    else:
+        weights = _first_weights(particles)
+        low, high = _tilt_range(weights)
+        facts |= {**_images(particles, table), **store_facts(particles), "box": particles.box}
+        facts["memory_to_align"] = memory_in_words(particles, device, memory)
+        facts["voxel_size_angstrom"] = particles.voxel_size_angstrom
+        poses, largest = particles.poses.rotations, particles.poses.shifts * particles.voxel_size_angstrom
+    missing |= _missing_for_conversion(table)
+    in_angstrom = _USE not in missing
+    unit = "angstrom" if in_angstrom else "voxels"
+    return {
+        **facts,
+        "tilt_range_degrees": None if math.isnan(low) else [round(low, 1), round(high, 1)],
+        **_places(table),
+        **_angles(relion_from_matrix(poses)),
+        f"largest_shift_{unit}": round(float(largest.norm(dim=-1).max()), 2),
+        "scores": _scores(table.scores),
+        "half_sets": _counts(table.half_sets),
+        "classes": _counts(table.classes),
+        "missing": missing,
+    }
+
+
+def _tilt_range(weights: Tensor | None) -> tuple[float, float]:
+    from gumnet.geometry.wedge import wedge_angles_degrees
+
+    return (math.nan, math.nan) if weights is None else wedge_angles_degrees(_observed(weights[0]))
+
+
+def _missing_for_conversion(table: PoseTable) -> dict[str, str]:
+    """Return what conversions to other formats need that the table does not say."""
+    missing = {}
+    if table.voxel_size_angstrom is None:
+        missing["convert --to relion3, relion4, relion5, m"] = "the voxel size (--voxel-size)"
+    if table.centred:
+        missing["convert to all but relion5"] = "the sizes of the tomograms (--tomograms or --tomogram-size)"
+    elif not bool((table.coordinates != 0).any()):
+        missing["places in tomograms"] = "the table has no coordinates"
+    return missing
+
+
+def _places(table: PoseTable) -> dict[str, Any]:
+    """Return how many tomograms there are, and between which voxels the particles are."""
+    if not bool((table.coordinates != 0).any()):
+        return {}
+    whence = "from_centre" if table.centred else "from_corner"
+    return {
+        "tomograms": len(set(table.tomograms)),
+        **{
+            f"{axis}_{whence}_voxels": [round(float(column.min()), 1), round(float(column.max()), 1)]
+            for axis, column in zip("xyz", table.positions.T, strict=True)
+        },
+    }
+
+
+def _images(particles: Particles, table: PoseTable) -> dict[str, str]:
+    """Return whether the images that the table names are there, by kind."""
+    from gumnet.cli.info_images import Kind, images_in_words
+    from gumnet.io.relion import CTF_IMAGE, IMAGE
+
+    assert particles.table is not None
+    kind: Kind = "tilt stacks" if table.stacks_2d else "volumes"
+    found, named = particles.table[IMAGE], table.extra.get(IMAGE, particles.table[IMAGE])
+    words = {"images": images_in_words(found, named, kind, particles.box)}
+    if CTF_IMAGE in table.extra.columns and not table.stacks_2d:
+        words["ctf_images"] = images_in_words(
+            particles.table[CTF_IMAGE], table.extra[CTF_IMAGE], "weights", particles.box
+        )
+    return words
+
+
+def _first_weights(particles: Particles) -> Tensor | None:
+    """Return the weights (1, N, N, N // 2 + 1) of the first particle that has some which can be read, or None."""
+    for row in range(min(_LOOKED_AT, len(particles))):
+        try:
+            return particles.read_weights([row])
+        except InputError:
+            continue  # a file that is missing is said with the images
+    return None
+
+
+def _observed(weights: Tensor) -> Tensor:
+    """Return weights (N, N, N // 2 + 1) without what is too weak to count as observed.
+
+    Those of tilt stacks have tails beyond the last tilts, and fall off with the dose.
+    """
+    from gumnet.geometry.fourier import frequencies
+
+    fine = frequencies(weights.shape[-2]).norm(dim=-1) > _FINE
+    strong: Tensor = weights > _OBSERVED_SHARE * (weights * fine).max()
+    return weights * strong
+
+
+def _version(table: PoseTable) -> str:
+    """Return the program, and of RELION the version, that writes such a table."""
+    if table.program != "RELION":
+        return table.program
+    return "RELION 5, 2D tilt stacks" if table.stacks_2d else f"RELION {table.version}"
+
+
+def _angles(angles: Tensor) -> dict[str, Any]:
+    names = ("rot_degrees", "tilt_degrees", "psi_degrees")
+    return {
+        name: [round(float(column.min()), 1), round(float(column.max()), 1)]
+        for name, column in zip(names, angles.T, strict=True)
+    }
+
+
+def _scores(scores: Tensor) -> list[float] | None:
+    known = scores[scores.isfinite()]
+    return [round(float(known.min()), 4), round(float(known.max()), 4)] if len(known) else None
+
+
+def _counts(labels: Tensor) -> dict[str, int]:
+    """Return how many particles have each label; empty where none has one."""
+    import torch
+
+    values, counts = torch.unique(labels, return_counts=True)
+    found = {str(int(value)): int(count) for value, count in zip(values, counts, strict=True)}
+    return {} if set(found) == {"0"} else found
