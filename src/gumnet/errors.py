@@ -28,3 +28,14 @@ class InputError(ValueError):
         message = f"{path}: {problem}" if path is not None else problem
         message = f"{message}; {cure}" if cure else message
         super().__init__(" ".join(message.split()))
+
+    def without_cure(self) -> str:
+        """Return what is wrong and where, in one line: for lists of what was left out, where the cure was followed."""
+        return str(InputError(self.problem, path=self.path))
+
+
+class RunError(RuntimeError):
+    """The call was right, but not all of it could be done; the message is one line, and the exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))

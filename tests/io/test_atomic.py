@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gumnet.errors import InputError
-from gumnet.io.atomic import claim_folder, write_whole
+from gumnet.io.atomic import claim_folder, remove_leftovers, write_whole
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -62,3 +62,13 @@ def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     with pytest.raises(InputError, match="cannot be made"), write_whole(tmp_path / "x" / "y" / "z.mrc"):
         pass
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "out [1].star"
+    kept = [tmp_path / name for name in ("out [1].star", ".out [1].star", "other.star", ".other.ab12.tmp.star")]
+    left = [tmp_path / ".out [1].ab12.tmp.star", tmp_path / ".out [1].cd34.tmp.star"]
+    for path in (*kept, *left):
+        path.touch()
+    remove_leftovers(out)
+    assert set(tmp_path.iterdir()) == set(kept)

@@ -15,8 +15,10 @@ DEFAULT_MEMORY_GIGABYTES = 2.0
 """On a CPU. Enough for boxes of 96, and batches beyond a few particles are no faster there."""
 _GPU_SHARE = 0.25
 _MOST = {"cpu": 16, "cuda": 512}
-_PROGRAM_BYTES = 400_000_000
-"""The interpreter and its libraries."""
+_PROGRAM_BYTES = 500_000_000
+"""The interpreter and its libraries (measured: 490 MB)."""
+_BYTES_A_ROW = 3_000
+"""A particle's row in the table, its names and its poses, at the peak of reading (measured)."""
 _BYTES_A_COEFFICIENT = 400
 """In a step of refinement, for each candidate: eight numbers read, six derivatives, and the copies that they pass
 through on the way to the normal equations (measured)."""
@@ -32,6 +34,8 @@ def batch_size_for(
     shared_reference: bool,
     wanted: int | None = None,
     memory_gigabytes: float | None = None,
+    particles: int = 0,
+    workers: int = 1,
 ) -> int:
     """Return how many particles a batch holds so that refinement, the hungriest step, stays within memory.
 
@@ -43,6 +47,10 @@ def batch_size_for(
         What the caller asked for, which goes first.
     memory_gigabytes
         Limit; 2 on a CPU and a quarter of what is free on a GPU unless given.
+    particles
+        How many there are in all: their table takes a share of the memory of a CPU.
+    workers
+        How many processes share the limit, where one is given; each of them has the interpreter and its libraries.
 
     Raises
     ------
@@ -53,14 +61,40 @@ def batch_size_for(
         if wanted < 1:
             raise InputError(f"a batch_size of {wanted} is not possible", cure="give 1 or more, or None")
         return wanted
+    reserved = 0.0
     if memory_gigabytes is not None:
         if not 0 < memory_gigabytes < math.inf:
             raise InputError(f"a limit of {memory_gigabytes:g} GB of memory is not possible", cure="give one above 0")
-        budget = memory_gigabytes * 1e9
+        if device.type != "cuda":
+            reserved = table_bytes(particles) + (_PROGRAM_BYTES if workers > 1 else 0)
+        budget = (memory_gigabytes * 1e9 - reserved) / workers
     elif device.type == "cuda":
         budget = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     else:
         budget = DEFAULT_MEMORY_GIGABYTES * 1e9
+    fixed, each = _needs(options, box, shared_reference)
+    if memory_gigabytes is not None and fixed + each > budget:
+        raise InputError(
+            f"{memory_gigabytes:g} GB of memory do not hold one particle of box {box}",
+            cure=f"allow {math.ceil((reserved + workers * (fixed + each)) / 1e8) / 10:g} GB, or use a lower resolution "
+            "limit",
+        )
+    return int(max(1, min(_MOST[device.type], (budget - fixed) // each)))
+
+
+def peak_bytes(options: AlignerOptions, box: int, size: int, *, shared_reference: bool) -> float:
+    """Return what alignment takes in batches of ``size`` particles, in bytes, the program itself included."""
+    fixed, each = _needs(options, box, shared_reference)
+    return fixed + size * each
+
+
+def table_bytes(particles: int) -> float:
+    """Return what the table of so many particles takes in memory, in bytes, beside their volumes."""
+    return _BYTES_A_ROW * particles
+
+
+def _needs(options: AlignerOptions, box: int, shared_reference: bool) -> tuple[float, float]:
+    """Return the bytes that alignment takes for anything, and those for each particle of a batch."""
     shells = options.max_shell(box)
     plan = stages(shells, options.min_shell(box))
     coefficients = max(stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan)
@@ -69,9 +103,4 @@ def batch_size_for(
     volumes = 10 * 4 * box**3
     each = coefficients * _BYTES_A_COEFFICIENT + volumes + (0 if shared_reference else spectrum)
     fixed = _PROGRAM_BYTES + (spectrum if shared_reference else 0)
-    if memory_gigabytes is not None and fixed + each > budget:
-        raise InputError(
-            f"{memory_gigabytes:g} GB of memory do not hold one particle of box {box}",
-            cure=f"allow {math.ceil((fixed + each) / 1e8) / 10:g} GB, or use a lower resolution limit",
-        )
-    return int(max(1, min(_MOST[device.type], (budget - fixed) // each)))
+    return fixed, each

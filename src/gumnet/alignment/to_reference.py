@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gumnet.alignment.aligner import AlignerOptions, make_aligner
+import torch
+
+from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.batch import batch_size_for
 from gumnet.alignment.checks import (
     as_stack,
@@ -17,9 +19,14 @@ from gumnet.alignment.checks import (
     checked_volumes,
 )
 from gumnet.alignment.near import Near
+from gumnet.alignment.work import AlignWork, poses_of
 from gumnet.devices import resolve_device
-from gumnet.errors import InputError
+from gumnet.engine.place import Place
+from gumnet.engine.run import Done, Tolerate, batches_of, run
+from gumnet.engine.work import Failure
+from gumnet.errors import InputError, RunError
 from gumnet.geometry.symmetry import point_group
+from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Volume, Weights
@@ -29,6 +36,9 @@ if TYPE_CHECKING:
 
 _SEARCH_NEAR = ("exhaustive",)
 """Methods that search about the poses that particles have; the others only refine these."""
+
+_BATCH_ELSEWHERE = 128
+"""Particles at a time for GPUs that this process cannot ask how much memory they have; they halve what is too much."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,8 @@ def align(
     config: AlignConfig | None = None,
     *,
     weights_reference: Weights | None = None,
+    place: Place | None = None,
+    journal: Journal | None = None,
 ) -> Particles:
     """Return the particles with their poses on a reference, and the scores of these.
 
@@ -135,19 +147,71 @@ def align(
         How; the defaults unless given.
     weights_reference
         Fourier weights (N, N, N // 2 + 1) of the reference, where it was not observed everywhere.
+    place
+        Where; in this process, on the device of ``config``, unless given.
+    journal
+        Keeps finished batches, and gives those of an earlier run.
+
+    Raises
+    ------
+    InputError
+        For settings that are not possible, and for the first particle that cannot be read.
+    """
+    aligned, _ = align_tolerantly(
+        particles, reference, config, weights_reference=weights_reference, place=place, journal=journal
+    )
+    return aligned
+
+
+def align_tolerantly(
+    particles: Particles,
+    reference: Volume,
+    config: AlignConfig | None = None,
+    *,
+    weights_reference: Weights | None = None,
+    place: Place | None = None,
+    journal: Journal | None = None,
+    tolerate: Tolerate = "nothing",
+) -> tuple[Particles, tuple[Failure, ...]]:
+    """Return the particles that could be aligned, with their poses, and those that could not, with the reason.
+
+    Parameters
+    ----------
+    tolerate
+        Which particles may fail without ending the run; see `gumnet.engine.run.run`. The others are as for `align`.
     """
     config = AlignConfig() if config is None else config
+    place = Place(config.device, workers=1) if place is None else place
+    work = _work(particles, reference, config, weights_reference)
+    if len(particles) == 0:
+        raise InputError("there are no particles to align", cure="give a table with at least one")
+    size = _batch_size(work, config, place)
+    if journal is not None:
+        size = journal.agree({"particles a batch": size})["particles a batch"]
+    found: dict[int, Done] = {}
+    with progress("Aligning", len(particles)) as display:
+        for done in run(work, batches_of(len(particles), size), place, journal=journal, tolerate=tolerate):
+            found[done.number] = done
+            display.advance(len(done.rows) + len(done.failures))
+    finished = [found[number] for number in sorted(found)]
+    failures = tuple(failure for done in finished for failure in done.failures)
+    if len(failures) == len(particles):
+        raise InputError(failures[0].reason) if failures[0].by_input else RunError(failures[0].reason)
+    rows = [row for done in finished for row in done.rows]
+    poses = Poses.concatenate([poses_of(done.result) for done in finished if done.result is not None])
+    return (particles.select(rows) if failures else particles).with_poses(poses), failures
+
+
+def _work(particles: Particles, reference: Volume, config: AlignConfig, weights_reference: Weights | None) -> AlignWork:
+    """Return what each worker is to do, its settings checked."""
     options = config.options(particles.voxel_size_angstrom)
-    device = resolve_device(config.device)
-    stack = checked_volumes(as_stack(reference[None], "reference"), "reference").to(device)
+    stack = checked_volumes(as_stack(reference[None], "reference"), "reference").cpu()
     box = stack.shape[-1]
     if box != particles.box:
         raise InputError(
             f"the reference has a box of {box}, the particles of {particles.box}",
             cure="crop, pad or resample the reference to the particles' box and voxel size",
         )
-    weights = as_weights(weights_reference, "weights_reference", 1, box)
-    weights = None if weights is None else weights.to(device)
     check_max_shift(config.max_shift, box)
     check_resolutions(
         config.low_pass_angstrom,
@@ -157,25 +221,29 @@ def align(
     )
     if options.mask is not None:
         options = replace(options, mask=checked_mask(options.mask, box))
-    aligner = make_aligner(config.method, options, device)
-    size = batch_size_for(
-        options,
-        box,
+    return AlignWork(
+        volumes=particles.volumes,
+        weights=particles.weights,
+        priors=particles.poses if config.local else None,
+        reference=stack,
+        weights_reference=as_weights(weights_reference, "weights_reference", 1, box),
+        method=config.method,
+        options=options,
+    )
+
+
+def _batch_size(work: AlignWork, config: AlignConfig, place: Place) -> int:
+    """Return how many particles go out at a time; those of workers elsewhere are known by their device's name."""
+    if place.cluster is not None and config.batch_size is None and place.device != "cpu":
+        return _BATCH_ELSEWHERE
+    device = torch.device("cpu") if place.cluster is not None else resolve_device(place.device)
+    return batch_size_for(
+        work.options,
+        work.volumes.box,
         device,
         shared_reference=True,
         wanted=config.batch_size,
         memory_gigabytes=config.memory_gigabytes,
+        particles=len(work.volumes),
+        workers=1 if place.cluster is not None or device.type == "cuda" else place.count(),
     )
-    parts = []
-    with progress("Aligning", len(particles)) as display:
-        for rows in particles.batches(size):
-            names = tuple(particles.names[i] for i in rows)
-            volumes = checked_volumes(particles.read_volumes(rows), "volume of", names=names).to(device)
-            observed = particles.read_weights(rows)
-            observed = None if observed is None else observed.to(device)
-            prior = particles.poses[rows] if config.local else None
-            parts.append(aligner.align(stack, volumes, weights, observed, prior))
-            display.advance(len(rows))
-    if not parts:
-        raise InputError("there are no particles to align", cure="give a table with at least one")
-    return particles.with_poses(Poses.concatenate(parts))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from gumnet.cli.align_reference import align_to_reference, poses_in_words
 from gumnet.cli.options import (
     COMMON,
     OUTPUT,
@@ -14,21 +15,17 @@ from gumnet.cli.options import (
     Flag,
     Output,
     Reading,
-    bad_list_beside,
     check_limits,
     check_model,
-    matching_map,
-    matching_mask,
     say,
 )
+from gumnet.cli.running import RUNNING, Running
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
     from gumnet.alignment.to_reference import AlignConfig
-    from gumnet.particles import Particles, Poses
+    from gumnet.particles import Particles
 
-CONFIDENT = 0.9
-"""Poses of this confidence and above are counted: at least 85 % of them are meant to be right to 15 degrees."""
 _NUMBERS_IN_MEMORY = 500_000_000
 """Pairs are read in groups whose volumes and weights hold about this many numbers: 2 GB."""
 
@@ -54,6 +51,7 @@ def align(
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
+    running: Running = RUNNING,
 ) -> None:
     """Find the pose of each particle on a reference, or of each pair.
 
@@ -63,16 +61,21 @@ def align(
         gumnet align picked.star --reference map.mrc --local --cone 30 \\
           --in-plane 180 --out aligned.star
         gumnet align sim --pairs sim/pairs.csv --out pairs.star
+        gumnet align store --reference map.mrc --out all.star --workers 8
 
     With --reference, OUT holds all particles with their new poses. With --pairs,
     OUT has one row a pair: the second particle, its pose on the first, and the
     name of the first as rlnReferenceImage. For 2D tilt stacks an optimisation set,
     OUT_optimisation_set.star, is written beside it: give that one to other commands.
 
+    With --reference, finished batches are kept in OUT.journal until OUT is written: a
+    run that was killed goes on with --resume. Particles that fail though they can be
+    read are listed in OUT_failed_particles.txt, and the exit code is 1.
+
     Parameters
     ----------
     particles
-        Particle table, or folder that gumnet simulate wrote.
+        Particle table, or folder that gumnet simulate or gumnet pack wrote.
     out
         STAR file to write: RELION 5 for a table of RELION 5, else RELION 3.1.
     reference
@@ -131,16 +134,19 @@ def align(
                 "--high-pass": high_pass is not None,
                 "--mask": mask is not None,
                 "--symmetry": symmetry.strip().upper() != "C1",
+                "--workers": running.workers is not None,
+                "--cluster": running.cluster is not None,
+                "--resume": running.resume,
             }
         )
     if not local and (cone is not None or in_plane is not None):
         raise InputError("--cone and --in-plane are ranges about the poses of the table", cure="add --local")
     common.start()
     from gumnet.alignment.to_reference import AlignConfig
-    from gumnet.io.atomic import check_free
     from gumnet.io.relion_write import check_tables_free, write_particles
+    from gumnet.journal import check_start, journal_path
 
-    check_free(out, overwrite=output.overwrite)
+    check_start(out, resume=running.resume, overwrite=output.overwrite)
     config = AlignConfig(
         method=method,
         refine=not no_refine,
@@ -155,17 +161,29 @@ def align(
         in_plane_degrees=in_plane,
         memory_gigabytes=memory,
     )
-    data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
+    # A run that goes on may replace what it wrote before.
+    overwrite = output.overwrite or (running.resume and journal_path(out).exists())
+    data = reading.all_particles(particles)
     check_limits(data, max_shift=max_shift, low_pass=low_pass, high_pass=high_pass)
-    check_tables_free(out, data, overwrite=output.overwrite)
-    if reference is not None:
-        soft = None if mask is None else matching_mask(mask, data)
-        aligned = _to_reference(data, reference, replace(config, mask=soft))
-    else:
-        assert pairs is not None
+    check_tables_free(out, data, overwrite=overwrite)
+    if pairs is not None:
         aligned = _pairs(data, pairs, config)
-    write_particles(out, aligned, overwrite=output.overwrite)
-    say(f"{_words(aligned.poses)}: {out}")
+        write_particles(out, aligned, overwrite=overwrite)
+        say(f"{poses_in_words(aligned.poses)}: {out}")
+        return
+    assert reference is not None
+    align_to_reference(
+        data,
+        reference,
+        mask,
+        config,
+        out,
+        overwrite,
+        place=running.place(common),
+        output=output,
+        reading=reading,
+        running=running,
+    )
 
 
 def _refuse_with_pairs(given: dict[str, bool]) -> None:
@@ -178,21 +196,6 @@ def _refuse_with_pairs(given: dict[str, bool]) -> None:
         if was:
             reason = reasons.get(name, "it is about one reference that all particles share")
             raise InputError(f"{name} does not go with --pairs: {reason}", cure=f"leave out {name}")
-
-
-def _words(poses: Poses) -> str:
-    """Return what the closing line says of the poses."""
-    text = f"{len(poses)} poses, mean score {float(poses.scores.mean()):.3f}, lowest {float(poses.scores.min()):.3f}"
-    if poses.confidences is None:
-        return text
-    return f"{text}, {int((poses.confidences >= CONFIDENT).sum())} with a confidence of {CONFIDENT} or more"
-
-
-def _to_reference(particles: Particles, path: Path, config: AlignConfig) -> Particles:
-    """Return the particles with their poses on the map in ``path``."""
-    from gumnet.alignment.to_reference import align as run
-
-    return run(particles, matching_map(path, particles), config)
 
 
 def _pairs(particles: Particles, path: Path, config: AlignConfig) -> Particles:

@@ -6,6 +6,7 @@ import json as json_format
 from pathlib import Path
 from typing import Any
 
+from gumnet.cli.info_store import verify_store
 from gumnet.cli.options import COMMON, Common, Flag, TiltRange, say
 from gumnet.errors import InputError
 
@@ -25,6 +26,8 @@ def info(
     volumes: Path | None = None,
     wedge_list: Path | None = None,
     tilt_range: TiltRange = None,
+    verify: Flag = False,
+    memory: float | None = None,
     common: Common = COMMON,
 ) -> None:
     """Say what a particle table, a folder, a map or a model holds, and what is missing for which command.
@@ -32,12 +35,13 @@ def info(
     Example
         gumnet info particles.star
         gumnet info average/map.mrc --json
+        gumnet info store --verify
 
     Parameters
     ----------
     path
-        Particle table of any known program, folder that gumnet simulate wrote, volumes, or
-        weights of a Gum-Net.
+        Particle table of any known program, folder that gumnet simulate or pack wrote, volumes,
+        or weights of a Gum-Net.
     json
         Print one JSON object.
     voxel_size
@@ -48,8 +52,14 @@ def info(
         STOPGAP's wedge list, for tables without tilt ranges.
     tilt_range
         Lowest and highest tilt in degrees, for tables without.
+    verify
+        Read a store that gumnet pack wrote, whole, and compare it with its checksums.
+    memory
+        Say what gumnet align takes when told this --memory, in GB.
     """
-    common.start()
+    device = common.start()
+    if verify:
+        verify_store(path)
     from gumnet.cli.info_tables import star_facts, table_facts
     from gumnet.io.check import existing_file
     from gumnet.io.volumes import holds_volumes
@@ -61,7 +71,7 @@ def info(
     elif suffix == ".safetensors":
         facts = _model_facts(path)
     elif path.is_dir() or suffix in (*_TABLES, ".em"):
-        facts = (star_facts(path) if suffix == ".star" else None) or table_facts(path, given)
+        facts = (star_facts(path) if suffix == ".star" else None) or table_facts(path, given, device, memory)
     else:
         existing_file(path, "a file")
         raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)

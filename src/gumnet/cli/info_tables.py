@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gumnet.cli.info_memory import memory_in_words
+from gumnet.cli.info_store import store_facts
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from gumnet.io.pose_table import PoseTable
@@ -44,13 +47,17 @@ def star_facts(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def table_facts(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def table_facts(
+    path: Path, given: Mapping[str, Any], device: torch.device, memory: float | None = None
+) -> dict[str, Any]:
     """Return what a particle table holds, and what is missing for which command.
 
     Parameters
     ----------
     given
         Options for `gumnet.io.read.read_particles`.
+    device, memory
+        Where alignment would run, and its limit in GB, to say what it takes.
     """
     from gumnet.geometry.rigid import relion_from_matrix
     from gumnet.io.read import read_particles
@@ -71,7 +78,8 @@ def table_facts(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     else:
         weights = _first_weights(particles)
         low, high = _tilt_range(weights)
-        facts |= {**_images(particles, table), "box": particles.box}
+        facts |= {**_images(particles, table), **store_facts(particles), "box": particles.box}
+        facts["memory_to_align"] = memory_in_words(particles, device, memory)
         facts["voxel_size_angstrom"] = particles.voxel_size_angstrom
         poses, largest = particles.poses.rotations, particles.poses.shifts * particles.voxel_size_angstrom
     missing |= _missing_for_conversion(table)

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 
 from gumnet import __version__
 from gumnet.cli.options import ARGUMENTS
-from gumnet.errors import InputError
+from gumnet.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -19,6 +19,7 @@ COMMANDS = (
     "demo",
     "simulate",
     "extract",
+    "pack",
     "train",
     "align",
     "average",
@@ -85,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         complain(error)
         return WRONG_INPUT
+    except RunError as error:
+        complain(error)
+        return FAILED
     except BrokenPipeError:
         return _reader_left()
     except KeyboardInterrupt:

@@ -126,6 +126,9 @@ class Reading:
         STOPGAP's wedge list, for tables without tilt ranges.
     tilt_range
         Lowest and highest tilt in degrees, for tables without; -90 90 if nothing is missing.
+    allow_outside
+        Read images though their names lead out of the project folder: the current one if the table is below it, else
+        that of the table. For tables that you trust.
     """
 
     voxel_size: float | None = None
@@ -133,6 +136,20 @@ class Reading:
     volumes: Path | None = None
     wedge_list: Path | None = None
     tilt_range: TiltRange = None
+    allow_outside: Flag = False
+
+    def all_particles(self, path: Path) -> Particles:
+        """Return the particles of a table or folder, for commands that find those that cannot be read as they go."""
+        from gumnet.io.read import read_particles
+
+        return read_particles(
+            path,
+            voxel_size_angstrom=self.voxel_size,
+            volumes=self.volumes,
+            wedge_list=self.wedge_list,
+            tilt_range=self.tilt_range,
+            allow_outside=self.allow_outside,
+        )
 
     def particles(self, path: Path, bad_list: Path, *, overwrite: bool, list_ends_in: Path | None = None) -> Particles:
         """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.
@@ -148,29 +165,25 @@ class Reading:
         list_ends_in
             Folder that this file is moved to at the end, if it is written elsewhere first.
         """
-        from gumnet.io.read import drop_unreadable, read_particles
+        from gumnet.io.read import drop_unreadable
 
-        particles = read_particles(
-            path,
-            voxel_size_angstrom=self.voxel_size,
-            volumes=self.volumes,
-            wedge_list=self.wedge_list,
-            tilt_range=self.tilt_range,
-        )
+        particles = self.all_particles(path)
         if not self.skip_bad:
             return particles
         kept = drop_unreadable(particles, bad_list, overwrite=overwrite)
         if len(kept) < len(particles):
             listed = bad_list if list_ends_in is None else list_ends_in / bad_list.name
-            sys.stderr.write(
-                f"left out {len(particles) - len(kept)} of {len(particles)} particles that cannot be read; "
-                f"they are listed in {listed}\n"
-            )
+            say_left_out(len(particles) - len(kept), len(particles), listed)
         return kept
 
 
 COMMON, OUTPUT, READING = Common(), Output(), Reading()
 """The defaults, for the signatures of commands."""
+
+
+def say_left_out(left_out: int, total: int, listed: Path) -> None:
+    """Say on standard error how many particles cannot be read, and where they are listed."""
+    sys.stderr.write(f"left out {left_out} of {total} particles that cannot be read; they are listed in {listed}\n")
 
 
 def matching_map(path: Path, particles: Particles) -> Volume:

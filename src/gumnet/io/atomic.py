@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from gumnet.errors import InputError
@@ -33,6 +34,13 @@ def write_whole(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what killed runs left of writing ``path``; nobody may be writing it now."""
+    target = Path(path)
+    for left in target.parent.glob(f".{escape(target.stem)}.*.tmp{escape(target.suffix)}"):
+        left.unlink(missing_ok=True)
 
 
 def check_free(path: str | Path, *, overwrite: bool = False) -> None:

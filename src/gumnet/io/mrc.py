@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+import numpy.typing as npt
 import torch
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
@@ -107,17 +108,24 @@ def write_map(path: str | Path, volume: Volume, voxel_size_angstrom: float, *, o
 
 
 def write_volume_stack(
-    path: str | Path, volumes: Volumes | Iterable[Tensor], voxel_size_angstrom: float, *, overwrite: bool = False
+    path: str | Path,
+    volumes: Volumes | Iterable[Tensor],
+    voxel_size_angstrom: float,
+    *,
+    dtype: npt.DTypeLike = np.float32,
+    overwrite: bool = False,
 ) -> None:
-    """Write volumes as one float32 MRC volume stack (space group 401), one after the other along z.
+    """Write volumes as one MRC volume stack (space group 401), one after the other along z.
 
     Parameters
     ----------
     volumes
         Shape (n, N, N, N), or volumes (N, N, N) one by one so that they never are in memory at once.
+    dtype
+        float32, or float16 for what it holds.
     """
     size = positive_voxel_size(voxel_size_angstrom)
-    blocks = map(_array, volumes)
+    blocks = (_array(volume, dtype) for volume in volumes)
     with write_whole(path, overwrite=overwrite) as temporary:
         first = next(blocks, None)
         if first is None:
@@ -140,7 +148,7 @@ def write_volume_stack(
             file.write(header.tobytes())
 
 
-def _create(path: Path, data: NDArray[np.float32], voxel_size_angstrom: float) -> None:
+def _create(path: Path, data: NDArray[np.floating], voxel_size_angstrom: float) -> None:
     """Write a volume (N, N, N), or a stack (1, N, N, N)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of NaN: what reads it will say where
@@ -150,8 +158,8 @@ def _create(path: Path, data: NDArray[np.float32], voxel_size_angstrom: float) -
         mrc.header.label[0] = "gumnet"  # in place of the time: the same data are to give the same file
 
 
-def _array(volume: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(volume.detach().cpu().numpy(), np.float32)
+def _array(volume: Tensor, dtype: npt.DTypeLike = np.float32) -> NDArray[np.floating]:
+    return np.ascontiguousarray(volume.detach().cpu().numpy(), dtype)
 
 
 @dataclass(frozen=True)

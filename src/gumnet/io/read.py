@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from gumnet.errors import InputError
@@ -20,6 +21,7 @@ def read_particles(
     volumes: str | Path | None = None,
     wedge_list: str | Path | None = None,
     tilt_range: tuple[float, float] | None = None,
+    allow_outside: bool = True,
 ) -> Particles:
     """Return the particles of a table, or of a folder that holds ``particles.star``.
 
@@ -37,6 +39,9 @@ def read_particles(
         STOPGAP's wedge list, for tables without tilt ranges.
     tilt_range
         Lowest and highest tilt of all particles in degrees, for tables without; -90 and 90 where nothing is missing.
+    allow_outside
+        Whether a table of RELION may name images outside its project folder. The command line says no unless told
+        otherwise.
 
     Raises
     ------
@@ -46,7 +51,7 @@ def read_particles(
     path = table_path(path)
     given = (volumes, wedge_list, tilt_range) != (None, None, None)
     if path.suffix.lower() == ".star" and star_program(path) == "RELION" and not given:
-        return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom)
+        return relion_particles(path, voxel_size_angstrom=voxel_size_angstrom, allow_outside=allow_outside)
     from gumnet.io.table_particles import Beside, table_particles
 
     folder, wedges = (None if p is None else Path(p) for p in (volumes, wedge_list))
@@ -73,7 +78,7 @@ def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: b
             particles.read_weights([i])
             good.append(i)
         except InputError as error:
-            bad.append((i + 1, particles.names[i], _reason(error)))
+            bad.append((i + 1, particles.names[i], error.without_cure()))
     if not bad:
         return particles
     if not good:
@@ -81,13 +86,13 @@ def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: b
             f"none of {len(particles)} particles can be read; the first: {bad[0][2]}",
             cure="check the folder of the images",
         )
-    with write_whole(list_path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, delimiter="\t")
-        writer.writerow(("particle", "name", "reason"))
-        writer.writerows(bad)
+    write_bad_list(list_path, bad, overwrite=overwrite)
     return particles.select(good)
 
 
-def _reason(error: InputError) -> str:
-    """Return what is wrong and where, in one line, without the advice: to leave the particle out has been followed."""
-    return str(InputError(error.problem, path=error.path))
+def write_bad_list(path: str | Path, bad: Sequence[tuple[int, str, str]], *, overwrite: bool = False) -> None:
+    """Write which particles were left out: row from 1, name and reason of each, with a header, separated by tabs."""
+    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(("particle", "name", "reason"))
+        writer.writerows(bad)

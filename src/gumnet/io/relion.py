@@ -10,6 +10,7 @@ from gumnet.errors import InputError
 from gumnet.io.check import positive_voxel_size
 from gumnet.io.mrc import Entry, MrcSource
 from gumnet.io.mrc_header import MrcHeader, read_header
+from gumnet.io.outside import check_inside
 from gumnet.io.relion_optics import are_tilt_stacks, premultiplied, voxel_size_from_table
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.relion_table import (
@@ -21,6 +22,7 @@ from gumnet.io.relion_table import (
     require_columns,
 )
 from gumnet.io.relion_weights import CtfMultiplied, CtfSource
+from gumnet.io.store import store_of
 from gumnet.particles import Particles, Poses, Source
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ def relion_poses(
     return poses_from_table(table.particles, size, table.path), table.particles, table.optics
 
 
-def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = None) -> Particles:
+def relion_particles(
+    path: str | Path, *, voxel_size_angstrom: float | None = None, allow_outside: bool = True
+) -> Particles:
     """Return the particles of a RELION table; volumes and weights are read later, batch by batch.
 
     Parameters
@@ -54,6 +58,8 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         Particle STAR file of RELION 3.0, 3.1, 4 or 5, or an optimisation set that names one.
     voxel_size_angstrom
         Used in place of what the table or the images say.
+    allow_outside
+        Whether images may lie outside the project folder; see `gumnet.io.outside`.
 
     Raises
     ------
@@ -65,6 +71,8 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
     size = voxel_size_from_table(table) if voxel_size_angstrom is None else positive_voxel_size(voxel_size_angstrom)
     names = table.particles[PARTICLE_NAME if PARTICLE_NAME in table.particles.columns else IMAGE]
     root = images_root(table.particles, IMAGE, table.path)
+    if not allow_outside:
+        check_inside(table.particles[IMAGE].astype(str), root, table.path)
     frame = table.particles.copy()
     frame[IMAGE] = [absolute_name(name, root) for name in frame[IMAGE]]
     optics = table.optics
@@ -80,15 +88,14 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         size = header.voxel_size_angstrom if size is None else size
         if size is None:
             raise _unknown_size(table)
-        volumes, weights = MrcSource(entries, header.shape[-1]), None
+        ctf_entries: tuple[Entry, ...] | None = None
         if CTF_IMAGE in frame.columns:
             ctf_root = images_root(table.particles, CTF_IMAGE, table.path)
+            if not allow_outside:
+                check_inside(frame[CTF_IMAGE].astype(str), ctf_root, table.path)
             frame[CTF_IMAGE] = [absolute_name(name, ctf_root) for name in frame[CTF_IMAGE]]
             ctf_entries = tuple(image_entry(name, table.path) for name in frame[CTF_IMAGE])
-            weights = CtfSource(ctf_entries, volumes.box, premultiplied(table))
-            volumes = CtfMultiplied(volumes, weights)
-        else:
-            weights = _wedges(frame, volumes.box, table.path)
+        volumes, weights = _sources(table, frame, entries, ctf_entries, header.shape[-1])
     return Particles(
         volumes=volumes,
         poses=poses_from_table(frame, size, table.path),
@@ -100,6 +107,24 @@ def relion_particles(path: str | Path, *, voxel_size_angstrom: float | None = No
         table=frame,
         optics=optics,
     )
+
+
+def _sources(
+    table: RelionTable,
+    frame: pd.DataFrame,
+    entries: tuple[Entry, ...],
+    ctf_entries: tuple[Entry, ...] | None,
+    box: int,
+) -> tuple[Source, Source | None]:
+    """Return volumes and weights of 3D subtomograms, from a store where the images are in one."""
+    store = store_of(entries)
+    volumes: Source = MrcSource(entries, box) if store is None else store.volume_source(entries)
+    if ctf_entries is None:
+        return volumes, _wedges(frame, box, table.path)
+    if store is not None:
+        return volumes, store.weight_source(ctf_entries)
+    ctf = CtfSource(ctf_entries, box, premultiplied(table))
+    return CtfMultiplied(MrcSource(entries, box), ctf), ctf
 
 
 def _wedges(frame: pd.DataFrame, box: int, path: Path) -> Source | None:

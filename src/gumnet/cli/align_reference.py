@@ -1,0 +1,127 @@
+"""Alignment to one reference, as ``gumnet align`` runs it: with a journal, and a list of what failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gumnet.cli.options import Output, Reading, bad_list_beside, matching_map, matching_mask, say, say_left_out
+from gumnet.cli.running import Running
+from gumnet.errors import RunError
+
+if TYPE_CHECKING:
+    from gumnet.alignment.to_reference import AlignConfig
+    from gumnet.engine.place import Place
+    from gumnet.engine.work import Failure
+    from gumnet.particles import Particles, Poses
+
+CONFIDENT = 0.9
+"""Poses of this confidence and above are counted: at least 85 % of them are meant to be right to 15 degrees."""
+
+
+def align_to_reference(
+    particles: Particles,
+    reference: Path,
+    mask: Path | None,
+    config: AlignConfig,
+    out: Path,
+    overwrite: bool,
+    *,
+    place: Place,
+    output: Output,
+    reading: Reading,
+    running: Running,
+) -> None:
+    """Align particles to the map in ``reference`` and write them, with a journal while that is not done."""
+    from gumnet.alignment.to_reference import align_tolerantly
+    from gumnet.fingerprint import of_file, of_particles
+    from gumnet.io.atomic import check_free, remove_leftovers
+    from gumnet.io.relion_write import write_particles
+    from gumnet.journal import Journal, journal_path
+
+    for listed in (bad_list_beside(out), _failed_list(out)):
+        check_free(listed, overwrite=overwrite)
+    volume = matching_map(reference, particles)
+    told = _settings(config)
+    config = replace(config, mask=None if mask is None else matching_mask(mask, particles))
+    files = {"the reference": reference, "the mask": mask, "the model": config.model}
+    inputs = {name: of_file(path) for name, path in files.items() if isinstance(path, Path)}
+    inputs["the particles"] = of_particles(particles)
+    with Journal.open(
+        journal_path(out), settings=told, inputs=inputs, resume=running.resume, overwrite=output.overwrite
+    ) as journal:
+        aligned, failures = align_tolerantly(
+            particles,
+            volume,
+            config,
+            place=place,
+            journal=journal,
+            tolerate="all" if reading.skip_bad else "faults",
+        )
+        remove_leftovers(out)
+        write_particles(out, aligned, overwrite=overwrite)
+        say(f"{poses_in_words(aligned.poses)}: {out}")
+        _report(failures, particles, out, overwrite=overwrite)
+        journal.remove()
+
+
+def _settings(config: AlignConfig) -> dict[str, object]:
+    """Return what a run that goes on must have been told alike, by the names of the options."""
+    from gumnet.devices import resolve_device
+
+    names = {
+        "--method": config.method,
+        "--no-refine": not config.refine,
+        "--local": config.local,
+        "--max-shift": config.max_shift,
+        "--symmetry": config.symmetry.upper(),
+        "--low-pass": config.low_pass_angstrom,
+        "--high-pass": config.high_pass_angstrom,
+        "--cone": config.cone_degrees,
+        "--in-plane": config.in_plane_degrees,
+        "--memory": config.memory_gigabytes,
+    }
+    # GPUs round otherwise than CPUs, and one result is to be of one kind.
+    return {**names, "--device": resolve_device(config.device).type}
+
+
+def _report(failures: tuple[Failure, ...], particles: Particles, out: Path, *, overwrite: bool) -> None:
+    """List the particles that are left out.
+
+    Raises
+    ------
+    RunError
+        If any failed though they can be read.
+    """
+    from gumnet.io.read import write_bad_list
+
+    failed_list = _failed_list(out)
+    if overwrite:
+        failed_list.unlink(missing_ok=True)  # those of an earlier try
+    for path, by_input in ((bad_list_beside(out), True), (failed_list, False)):
+        some = [failure for failure in failures if failure.by_input == by_input]
+        if not some:
+            continue
+        rows = [(failure.row + 1, particles.names[failure.row], failure.reason) for failure in some]
+        write_bad_list(path, rows, overwrite=overwrite)
+        if by_input:
+            say_left_out(len(some), len(particles), path)
+        else:
+            raise RunError(
+                f"{len(some)} of {len(particles)} particles failed and are not in {out}; they are listed in {path} "
+                f"(the first: {some[0].reason}); --resume tries them again"
+            )
+
+
+def _failed_list(out: Path) -> Path:
+    """Return where the particles are listed that failed though they can be read."""
+    return out.with_name(f"{out.stem}_failed_particles.txt")
+
+
+def poses_in_words(poses: Poses) -> str:
+    """Return what the closing line says of the poses."""
+    text = f"{len(poses)} poses, mean score {float(poses.scores.mean()):.3f}, lowest {float(poses.scores.min()):.3f}"
+    if poses.confidences is None:
+        return text
+    return f"{text}, {int((poses.confidences >= CONFIDENT).sum())} with a confidence of {CONFIDENT} or more"

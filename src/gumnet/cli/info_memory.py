@@ -1,0 +1,31 @@
+"""What memory a run will take, said before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from gumnet.particles import Particles
+
+
+def memory_in_words(particles: Particles, device: torch.device, memory: float | None) -> str:
+    """Return the peak of ``gumnet align`` against one reference, and the batches that keep it there.
+
+    Parameters
+    ----------
+    memory
+        Limit in GB, as for ``gumnet align --memory``; what that uses by itself unless given.
+    """
+    from gumnet.alignment.aligner import AlignerOptions
+    from gumnet.alignment.batch import batch_size_for, peak_bytes, table_bytes
+
+    options, box, count = AlignerOptions(), particles.box, len(particles)
+    size = batch_size_for(options, box, device, shared_reference=True, memory_gigabytes=memory, particles=count)
+    peak = peak_bytes(options, box, size, shared_reference=True)
+    if device.type != "cuda":
+        return f"{(peak + table_bytes(count)) / 1e9:.1f} GB, {size} particles at a time"
+    return (
+        f"{peak / 1e9:.1f} GB on the GPU, {size} particles at a time, and {table_bytes(count) / 1e9:.1f} GB beside it"
+    )

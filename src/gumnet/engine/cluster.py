@@ -1,0 +1,172 @@
+"""Batches on a Dask cluster: on this machine, at a scheduler that runs, or in the jobs of a queue such as SLURM's.
+
+Dask sends Python objects as pickles, so whoever reaches a scheduler can run programs as its user. A local cluster
+listens on the loopback interface alone; others get a warning unless they speak TLS (SECURITY.md, docs/scale.md).
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+import torch
+
+from gumnet.devices import resolve_device
+from gumnet.engine.work import Answer, Runner, Work
+from gumnet.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_EXTRA = "install it with: pip install 'gumnet[cluster]'"
+_FORMS = "give local:N, the address of a scheduler such as tcp://10.0.0.1:8786, or a TOML file"
+_SLOTS_BEFORE_WORKERS_COME = 64
+_LOOPBACK = re.compile(r"^(tcp|tls|inproc)://(127\.|localhost[:/]|\[::1\])")
+_RUNNERS: dict[str, Runner] = {}
+"""In a worker: what does the batches of the run it works for."""
+_ONE_AT_A_TIME = Lock()
+"""A worker with several threads would run several batches on one device."""
+
+
+class DaskBackend:
+    """Workers of a Dask cluster.
+
+    Parameters
+    ----------
+    work
+        Sent to each worker, once.
+    where
+        ``local:N``, a scheduler's address, or the path of a TOML file whose one table is named for a cluster of
+        dask-jobqueue, such as ``[slurm]``, with its settings and ``jobs``.
+    device
+        auto, cpu, cuda or cuda:N, of each worker.
+    threads
+        CPU threads of each worker; one unless given, or what Dask is configured to.
+    """
+
+    def __init__(self, work: Work, where: str, device: str, threads: int | None = None) -> None:
+        try:
+            from distributed import Client, as_completed
+        except ImportError:
+            raise InputError("--cluster needs dask.distributed", cure=_EXTRA) from None
+        self._cluster = _cluster(where)
+        try:
+            self._client: Client = Client(where if self._cluster is None else self._cluster, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"no scheduler answers at {where} ({error})", cure=_FORMS) from None
+        _warn_if_open(self._client.scheduler.address)
+        self._device, self._threads = device, threads
+        self._token = uuid4().hex
+        # A task, not scattered data: what is lost with a worker is made again from it.
+        self._work = self._client.submit(bytes, pickle.dumps(work), key=f"gumnet-work-{self._token}", pure=False)
+        self._tickets: dict[str, int] = {}
+        self._finished = as_completed(with_results=False, raise_errors=False, loop=self._client.loop)
+
+    @property
+    def slots(self) -> int:
+        """Three batches a worker: they are far away."""
+        return max(3 * len(self._client.scheduler_info(n_workers=-1)["workers"]), _SLOTS_BEFORE_WORKERS_COME)
+
+    def submit(self, ticket: int, rows: Sequence[int]) -> None:
+        """Send a batch."""
+        key = f"gumnet-{self._token}-{ticket}"
+        settings = (self._token, self._work, self._device, self._threads)
+        future = self._client.submit(_answer, *settings, ticket, rows, key=key, pure=False, priority=-ticket)
+        self._tickets[key] = ticket
+        self._finished.add(future)
+
+    def next(self) -> Answer:
+        """Wait for an answer. Dask itself tries a batch again whose worker died, and says so if that fails."""
+        future: Future = next(self._finished)
+        ticket = self._tickets.pop(future.key)
+        error = future.exception()
+        if error is not None:
+            return Answer(ticket, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return Answer.from_bytes(future.result())
+
+    def close(self) -> None:
+        """Let the workers go, and end a cluster that was started here."""
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+def _answer(token: str, work: bytes, device: str, threads: int | None, ticket: int, rows: Sequence[int]) -> bytes:
+    """Do a batch, in a worker; the first of a run makes ready for the others."""
+    with _ONE_AT_A_TIME:
+        if token not in _RUNNERS:
+            _RUNNERS.clear()
+            if threads is not None:
+                torch.set_num_threads(threads)
+            _RUNNERS[token] = Runner(pickle.loads(work), resolve_device(device))
+        return _RUNNERS[token].answer(ticket, rows).to_bytes()
+
+
+def _cluster(where: str) -> Any | None:
+    """Return the cluster to start, or None where ``where`` is the address of a scheduler that runs."""
+    if where.startswith("local:"):
+        count = where.removeprefix("local:")
+        if not count.isdecimal() or int(count) < 1:
+            raise InputError(f"--cluster {where} has no number of workers", cure="give 1 or more, as in local:4")
+        from distributed import LocalCluster
+
+        return LocalCluster(
+            n_workers=int(count), threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+        )
+    if "://" in where:
+        return None
+    path = Path(where)
+    if path.suffix != ".toml" or not path.is_file():
+        raise InputError(f"--cluster {where} is neither an address nor a TOML file that is there", cure=_FORMS)
+    return _queue(path)
+
+
+def _queue(path: Path) -> Any:
+    """Return a cluster of dask-jobqueue as a TOML file says; it keeps as many jobs as are asked for."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is no TOML file ({error})", cure="see docs/scale.md", path=path) from None
+    if len(tables) != 1 or not isinstance(next(iter(tables.values())), dict):
+        raise InputError("one table is wanted, such as [slurm]", cure="see docs/scale.md", path=path)
+    name, settings = next(iter(tables.items()))
+    jobs = settings.pop("jobs", None)
+    if not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs = N is missing in [{name}]", cure="say how many jobs to keep", path=path)
+    try:
+        queues = import_module("dask_jobqueue")
+    except ImportError:
+        raise InputError("a queue needs dask-jobqueue", cure=_EXTRA, path=path) from None
+    known = {kind.removesuffix("Cluster").lower(): kind for kind in dir(queues) if kind.endswith("Cluster")}
+    if name not in known:
+        raise InputError(f"no queue is called [{name}]", cure=f"use one of: {', '.join(sorted(known))}", path=path)
+    try:
+        cluster = getattr(queues, known[name])(**settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"[{name}]: {error}", cure="use the settings of dask-jobqueue", path=path) from None
+    # Both ends the same: a job that ends early, or is taken down by the queue, is sent again.
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
+    return cluster
+
+
+def _warn_if_open(address: str) -> None:
+    if not _LOOPBACK.match(address) and not address.startswith("tls://"):
+        sys.stderr.write(
+            f"gumnet: warning: the scheduler at {address} runs what anyone who reaches it sends; keep it on a network "
+            "that only you use, or use TLS\n"
+        )

@@ -1,0 +1,88 @@
+"""Fingerprints of inputs: two that are the same have the same, so that a run goes on only with what it began with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from gumnet.particles import Particles
+
+_CHUNK = 2**20
+_READ_AT_ONCE = 64
+
+
+def of_file(path: str | Path) -> str:
+    """Return the SHA-256 of the bytes of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def of_tensors(tensors: Iterable[Tensor]) -> str:
+    """Return the SHA-256 of the types, shapes and bytes of tensors, in hexadecimal."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def of_particles(particles: Particles) -> str:
+    """Return the fingerprint of particles: poses, labels and table in full, image files by size and time of change.
+
+    To read all volumes for it would take as long as some commands. Volumes that are not in files are read.
+    """
+    digest = hashlib.sha256()
+    poses = particles.poses
+    digest.update(of_tensors([poses.rotations, poses.shifts, particles.half_sets, particles.classes]).encode())
+    digest.update(f"{len(particles)} {particles.box} {particles.voxel_size_angstrom!r}".encode())
+    files = _files(particles)
+    if files is None:
+        for rows in particles.batches(_READ_AT_ONCE):
+            weights = particles.read_weights(rows)
+            digest.update(of_tensors([particles.read_volumes(rows), *([] if weights is None else [weights])]).encode())
+        return digest.hexdigest()
+    assert particles.table is not None
+    digest.update(particles.table.to_csv(index=False).encode())
+    for file in sorted(files):
+        try:
+            status = os.stat(file)
+        except OSError:
+            continue  # a file that is missing is said where it is read
+        digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(particles: Particles) -> set[str] | None:
+    """Return the files that hold the images, weights and tomograms of particles; None where there are none."""
+    from gumnet.io.relion import CTF_IMAGE, IMAGE, TOMOGRAMS_FILE, split_name
+
+    table, optics = particles.table, particles.optics
+    if table is None or IMAGE not in table.columns:
+        return None
+    columns = [table[name] for name in (IMAGE, CTF_IMAGE) if name in table.columns]
+    if optics is not None and TOMOGRAMS_FILE in optics.columns:
+        columns.append(optics[TOMOGRAMS_FILE])
+    return {split_name(str(name))[1] for column in columns for name in column}
+
+
+def of_settings(settings: Mapping[str, object]) -> dict[str, object]:
+    """Return settings as JSON holds them: files and tensors by their contents, all else as it is."""
+    return {name: _plain(value) for name, value in settings.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Tensor):
+        return of_tensors([value])
+    if isinstance(value, Path):
+        return of_file(value) if value.is_file() else str(value)
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

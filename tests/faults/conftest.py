@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gumnet.cli.main import main
+
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 small particles, with the structure that they are of."""
+    folder = tmp_path_factory.mktemp("simulated") / "particles"
+    made = ["--particles", str(COUNT), "--box", "16", "--voxel-size", "20", "--snr", "1", "--phantoms", "1"]
+    assert main(["simulate", "--out", str(folder), *made]) == 0
+    return folder
