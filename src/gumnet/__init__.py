@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gumnet.alignment.pairs import align_pairs
     from gumnet.alignment.to_reference import AlignConfig, align
+    from gumnet.averaging.config import AverageConfig
     from gumnet.averaging.fsc import fsc
-    from gumnet.averaging.iterate import Average, AverageConfig, average
+    from gumnet.averaging.joint import average
+    from gumnet.averaging.result import Average
     from gumnet.clustering.run import ClusterConfig, Clustering, cluster
     from gumnet.errors import InputError
     from gumnet.io.read import read_particles
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AlignConfig": "alignment.to_reference",
-    "Average": "averaging.iterate",
-    "AverageConfig": "averaging.iterate",
+    "Average": "averaging.result",
+    "AverageConfig": "averaging.config",
     "ClusterConfig": "clustering.run",
     "Clustering": "clustering.run",
     "InputError": "errors",
@@ -38,7 +40,7 @@ _HOMES = {
     "TrainConfig": "training.config",
     "align": "alignment.to_reference",
     "align_pairs": "alignment.pairs",
-    "average": "averaging.iterate",
+    "average": "averaging.joint",
     "cluster": "clustering.run",
     "fsc": "averaging.fsc",
     "read_particles": "io.read",

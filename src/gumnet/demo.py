@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.pairs import align_pairs
+from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD, fsc, resolution_angstrom
-from gumnet.averaging.iterate import Average, AverageConfig, average
+from gumnet.averaging.joint import average
+from gumnet.averaging.result import Average
 from gumnet.evaluation.metrics import PairErrors, SetErrors, pair_errors, set_errors
 from gumnet.geometry.warp import warp
 from gumnet.io.read import read_particles

@@ -9,7 +9,9 @@ import torch
 from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.fsc import fsc, noise_to_signal
 from gumnet.averaging.halves import assign_half_sets
-from gumnet.averaging.iterate import Average, AverageConfig, Iteration, average
+from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.joint import average
+from gumnet.averaging.result import Average, Iteration
 from gumnet.averaging.mask import low_pass, soft_sphere
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import pair_errors, set_errors

@@ -7,7 +7,7 @@ import torch
 from oracles.half_maps import noisy_phantom
 
 from gumnet.averaging.fsc import fsc, resolution_angstrom
-from gumnet.averaging.iterate import Average
+from gumnet.averaging.result import Average
 from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.particles import Particles

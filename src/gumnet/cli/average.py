@@ -25,7 +25,7 @@ from gumnet.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gumnet.averaging.iterate import Average
+    from gumnet.averaging.result import Average
 
 
 def average(
@@ -87,8 +87,8 @@ def average(
     """
     check_model(method, model)
     device = common.start()
-    from gumnet.averaging.iterate import AverageConfig
-    from gumnet.averaging.iterate import average as run
+    from gumnet.averaging.config import AverageConfig
+    from gumnet.averaging.joint import average as run
     from gumnet.report.average import REPORT, iteration_words, key_figures, write_average
     from gumnet.report.folder import whole_folder
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion
 from gumnet.io.check import existing_file, positive_voxel_size
-from gumnet.io.convert import TABLE_SUFFIXES, read_pose_table, star_program
+from gumnet.io.tables import SUFFIXES, read_pose_table, star_program
 from gumnet.io.picks_text import read_text_table
 from gumnet.io.relion_optics import optics_rows, voxel_size_from_table
 from gumnet.io.relion_pose_table import NUMBER, OBJECT, TILTS
@@ -41,7 +41,7 @@ COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 MICROGRAPH, TUBE, SERIES_PIXEL = "rlnMicrographName", "rlnHelicalTubeID", "rlnTomoTiltSeriesPixelSize"
 CountedIn = Literal["tomogram", "series", "images"]
-_OTHER_SUFFIXES = tuple(suffix for suffix in TABLE_SUFFIXES if suffix != ".star")
+_OTHER_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix != ".star")
 _IMAGES = ("rlnImageName", "rlnCtfImage")
 
 

@@ -22,7 +22,7 @@ from gumnet.resolution.conical import conical_fsc
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gumnet.averaging.iterate import Average, Iteration
+    from gumnet.averaging.result import Average, Iteration
 
 MAP, HALF_MAPS, FSC, PARTICLES, REPORT = (
     "map.mrc",

@@ -1,0 +1,119 @@
+"""Where the alignment of two halves begins: maps that each half starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.score import default_mask
+from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.low_band import LowBand
+from gumnet.averaging.result import OnStart
+from gumnet.averaging.start import SCHEDULE, FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.devices import resolve_device, seeded
+from gumnet.geometry.symmetry import point_group
+from gumnet.particles import Particles
+from gumnet.types import Volume
+
+START_SHIFT = 1 / 8
+"""Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with the
+third power of it, and the iterations that follow search further."""
+AGREEMENT = 0.5
+"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one structure:
+maps of one structure correlate by 0.9, unrelated ones put on each other by 0.3 or less."""
+LEAST_EVIDENCE = 0.3
+"""Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or less."""
+_SALT = 0x5EED_0F_57A7
+"""Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed would
+else draw the true rotations, and the start begin with them."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Maps to start from.
+
+    Parameters
+    ----------
+    maps
+        One a half, (N, N, N).
+    shells
+        Their highest shell.
+    together
+        Whether they are one map, in one frame, which all particles made.
+    """
+
+    maps: tuple[Volume, Volume]
+    shells: int
+    together: bool
+    steps: tuple[StartStep, ...]
+    notes: tuple[str, ...]
+
+
+def find(particles: Particles, config: AverageConfig, whose: str, classes: int, on_start: OnStart | None) -> FirstMaps:
+    """Return first maps of particles."""
+    device = resolve_device(config.device)
+    box = particles.box
+    schedule = tuple(phase for phase in SCHEDULE if phase.shells <= (box - 1) // 2) or (
+        Phase((box - 1) // 2, 12, 0.5, 0.5),
+    )
+    group = point_group(config.symmetry)
+    settings = StartConfig(
+        classes=classes,
+        max_shift=START_SHIFT * box if config.max_shift is None else config.max_shift,
+        schedule=schedule,
+        symmetry=None if group.order == 1 else group,
+    )
+    data = LowBand.of(particles, schedule[-1].shells, device=device)
+    generator = seeded(config.seed ^ _SALT ^ hash_of(whose))
+    show = None if on_start is None else lambda step: on_start(whose, step)
+    return first_maps(data, settings, mask=default_mask(box), generator=generator, on_step=show)
+
+
+def hash_of(words: str) -> int:
+    """Return a number for words that is the same in every run."""
+    return int.from_bytes(words.encode()[-6:], "little")
+
+
+def begin(halves: list[Particles], everyone: Particles, config: AverageConfig, on_start: OnStart | None) -> Beginning:
+    """Return what the two halves of a set start from."""
+    notes: list[str] = []
+    steps: list[StartStep] = []
+    # Turned and shifted against each other, symmetric maps would not keep their axes.
+    apart = config.start == "halves" or (config.start == "auto" and point_group(config.symmetry).order == 1)
+    if apart:
+        found = [find(half, config, f"half {i + 1}", 1, on_start) for i, half in enumerate(halves)]
+        steps = [step for one in found for step in one.history]
+        shells = found[0].shells
+        agreement = _agreement(found[0].maps[0], found[1].maps[0], shells)
+        weakest = min(one.evidence for one in found)
+        if weakest < LEAST_EVIDENCE:
+            notes.append(
+                f"The first maps explain the particles hardly better than noise does (evidence {weakest:.2f} a particle): "
+                "there may be no structure, or too few particles for their signal-to-noise."
+            )
+        if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
+            if agreement < AGREEMENT:
+                notes.append(f"The first maps of the halves, found apart, do not agree (correlation {agreement:.2f}).")
+            return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
+        notes.append(
+            f"The halves found first maps that do not agree (correlation {agreement:.2f}), so both start from one map of "
+            f"all particles, up to shell {shells}: only finer shells are independent."
+        )
+    both = find(everyone, config, "all particles", 1, on_start)
+    if both.evidence < LEAST_EVIDENCE:
+        notes.append(
+            f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a particle): "
+            "there may be no structure, or too few particles for their signal-to-noise."
+        )
+    return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
+
+
+def _agreement(first: Volume, second: Volume, shells: int) -> float:
+    """Return the correlation of two maps put on each other, within shells 1 ... ``shells``."""
+    box = first.shape[-1]
+    aligner = make_aligner("exhaustive", AlignerOptions(max_frequency=shells / box), torch.device("cpu"))
+    score: Tensor = aligner.align(first[None], second[None], None, None).scores
+    return float(score)

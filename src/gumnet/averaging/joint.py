@@ -1,0 +1,118 @@
+"""The average of a particle set: at given poses, or joint alignment from nothing, with classes.
+
+First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each half
+is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
+particles, K at a time, and each is then averaged by itself, its halves starting from its map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gumnet.averaging.begin import Beginning, begin, find
+from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.halves import assign_half_sets, rows_of_half
+from gumnet.averaging.iterate import iterate
+from gumnet.averaging.result import Average, OnIteration, OnStart
+from gumnet.errors import InputError
+from gumnet.model.weights import load_model
+from gumnet.particles import Particles
+
+_LEAST_PARTICLES = 2
+
+
+def average(
+    particles: Particles,
+    config: AverageConfig | None = None,
+    *,
+    on_iteration: OnIteration | None = None,
+    on_start: OnStart | None = None,
+) -> Average:
+    """Return the average of particles, with half maps that were made independently of each other.
+
+    Parameters
+    ----------
+    particles
+        n particles, two or more. Half sets that they have are kept.
+    config
+        How; the defaults unless given.
+    on_iteration, on_start
+        Called after each iteration, and after each step towards first maps, to show or save them.
+
+    Raises
+    ------
+    InputError
+        If the mask or the initial map do not fit the particles, or there are too few of them.
+    """
+    config = AverageConfig() if config is None else config
+    box = particles.box
+    for name, volume in (("mask", config.mask), ("initial map", config.initial)):
+        if volume is not None and tuple(volume.shape) != (box,) * 3:
+            raise InputError(
+                f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
+                cure="crop, pad or resample it to the box and voxel size of the particles",
+            )
+    if config.method == "gumnet" and isinstance(config.model, str | Path):
+        config = replace(config, model=load_model(config.model))  # once, and not for each half and iteration
+    particles = assign_half_sets(particles, config.seed)
+    # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
+    read = particles.cached() if config.iterations else particles
+    if config.classes > 1:
+        found = _classes(read, config, on_iteration, on_start)
+    else:
+        found = iterate(read, config, _beginning(read, config, on_start), on_iteration=on_iteration)
+    return replace(found, particles=replace(particles, poses=found.particles.poses, classes=found.particles.classes))
+
+
+def _beginning(particles: Particles, config: AverageConfig, on_start: OnStart | None) -> Beginning | None:
+    """Return what the halves of one class start from; None where they start from their own averages or poses."""
+    if not config.iterations or (config.start == "blob" and config.initial is None):
+        return None
+    if config.initial is not None:
+        shells = 4 if config.low_pass_angstrom is None else 1
+        return Beginning((config.initial, config.initial), shells, True, (), ())
+    return begin([particles.select(rows_of_half(particles, half)) for half in (1, 2)], particles, config, on_start)
+
+
+def _classes(
+    particles: Particles, config: AverageConfig, on_iteration: OnIteration | None, on_start: OnStart | None
+) -> Average:
+    """Return the averages of several classes; the first is that of the largest class, with all particles."""
+    first = None
+    if config.iterations:
+        first = find(particles, config, "all particles", config.classes, on_start)
+        labels = first.classes.argmax(dim=1) + 1
+    else:
+        labels = particles.classes
+        if not bool(((labels >= 1) & (labels <= config.classes)).all()):
+            raise InputError(
+                f"the particles' classes are not 1 to {config.classes}", cure="give the number of classes of the table"
+            )
+    particles = replace(particles, classes=labels)
+    parts: list[Average] = []
+    poses, notes = particles.poses, []
+    for number in range(1, config.classes + 1):
+        rows = torch.nonzero(labels == number)[:, 0]
+        some = particles.select(rows)
+        if min(int((some.half_sets == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
+            notes.append(f"Class {number} has {len(rows)} particles, too few for two halves: it was not averaged.")
+            continue
+        start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
+        made = iterate(some, config, start, class_number=number, on_iteration=on_iteration)
+        parts.append(made)
+        for name in ("rotations", "shifts", "scores"):
+            getattr(poses, name)[rows] = getattr(made.particles.poses, name)
+    if not parts:
+        raise InputError("no class has particles in both halves", cure="ask for fewer classes")
+    largest = max(parts, key=lambda part: len(part.particles))
+    return replace(
+        largest,
+        particles=replace(particles, poses=poses),
+        history=tuple(step for part in parts for step in part.history),
+        starts=() if first is None else first.history,
+        notes=(*notes, *largest.notes),
+        classes=tuple(parts),
+    )
