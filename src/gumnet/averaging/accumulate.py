@@ -15,10 +15,13 @@ from gumnet.averaging.insertion import InsertionGrid, samples
 from gumnet.averaging.solve import solve
 from gumnet.averaging.sums import BoxSums
 from gumnet.errors import InputError
-from gumnet.geometry.fourier import shell_indices, to_fourier
+from gumnet.geometry.fourier import phase_ramp, shell_indices, to_fourier
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Spectra, Volume, Volumes, Weights
+
+_UNTURNED = 1e-9
+"""Largest entry by which a rotation that turns nothing differs from the identity."""
 
 
 class Accumulator:
@@ -47,6 +50,8 @@ class Accumulator:
         self.box = box
         self.count = 0.0
         self._poses = 0
+        # As long as no particle is turned, half of the grid is empty and the sums of the coefficients are exact.
+        self._unturned: BoxSums | None = BoxSums.empty(box, device, dtype)
         self.shells = box // 2 if shells is None else min(shells, box // 2)
         # One more than is kept: the last shell of the grid has lost what lies beyond it.
         self.grid = InsertionGrid(box, min(self.shells + 1, box // 2))
@@ -98,6 +103,7 @@ class Accumulator:
             observed = torch.ones(1, len(taken.index), device=sums.device, dtype=sums.dtype)
         else:
             observed = taken.take(weights.to(sums.device)).to(sums.dtype)
+        self._unturned = _with_unturned(self._unturned, volumes, weights, poses, counts, rows)
         self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, rows.to(sums.device), counts)
         self.count += float(counts.sum())
         self._poses += int((counts > 0).sum())
@@ -106,10 +112,20 @@ class Accumulator:
     def reduced(self) -> BoxSums:
         """Return the sums on the grid of the box: the least-squares map, and the weights that it was observed with."""
         if self._reduced is None:
-            spectrum, weights = solve(self.grid, self._sums, single=self._poses == 1)
-            kept = shell_indices(self.box, device=self.device) <= self.shells
-            self._reduced = BoxSums(self.box, spectrum * kept, weights * kept, self.count)
+            self._reduced = self.solved() if self._unturned is None else self._within_shells(self._unturned)
         return self._reduced
+
+    def solved(self) -> BoxSums:
+        """Return what `reduced` does, from the padded grid also where no particle is turned.
+
+        There it is less exact, but what lies beside the edge of a wedge is told from what it did observe, and not 0.
+        """
+        spectrum, weights = solve(self.grid, self._sums, single=self._poses == 1)
+        return self._within_shells(BoxSums(self.box, spectrum, weights, self.count))
+
+    def _within_shells(self, sums: BoxSums) -> BoxSums:
+        kept = shell_indices(self.box, device=self.device) <= self.shells
+        return BoxSums(self.box, sums.spectrum * kept, sums.weights * kept, sums.count)
 
     @property
     def spectrum(self) -> Spectra:
@@ -133,6 +149,8 @@ class Accumulator:
         both._sums = self._sums + other._sums.to(self._sums)
         both.count = self.count + other.count
         both._poses = self._poses + other._poses
+        first, second = self._unturned, other._unturned
+        both._unturned = None if first is None or second is None else first.merge(second)
         return both
 
     def with_spectrum(self, spectrum: Spectra) -> BoxSums:
@@ -142,6 +160,21 @@ class Accumulator:
     def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
         """Return the average (N, N, N), float32 on the CPU; see `BoxSums.result`."""
         return self.reduced().result(noise_to_signal)
+
+
+def _with_unturned(
+    sums: BoxSums | None, volumes: Volumes, weights: Weights | None, poses: Poses, counts: Tensor, rows: Tensor
+) -> BoxSums | None:
+    """Return sums with particles added that are only shifted; None if any of them is turned, or was."""
+    identity = torch.eye(3, dtype=poses.rotations.dtype, device=poses.rotations.device)
+    if sums is None or bool((poses.rotations - identity).abs().max() > _UNTURNED):
+        return None
+    for row, shift, count in zip(rows.tolist(), poses.shifts, counts.tolist(), strict=True):
+        volume = volumes[row].to(sums.weights)
+        seen = torch.ones_like(sums.weights) if weights is None else weights[row % len(weights)].to(sums.weights)
+        moved = to_fourier(volume) * phase_ramp(sums.box, -shift.to(sums.weights))
+        sums = BoxSums(sums.box, sums.spectrum + count * moved, sums.weights + count * seen, sums.count + count)
+    return sums
 
 
 def default_batch_size(box: int, device: torch.device) -> int:

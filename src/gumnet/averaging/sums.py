@@ -33,6 +33,12 @@ class BoxSums:
     weights: Weights
     count: float
 
+    @classmethod
+    def empty(cls, box: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64) -> BoxSums:
+        """Return the sums of no particle."""
+        weights = torch.zeros(box, box, box // 2 + 1, device=device, dtype=dtype)
+        return cls(box, torch.complex(weights, weights), weights, 0.0)
+
     def merge(self, other: BoxSums) -> BoxSums:
         """Return the sums of both."""
         total = self.spectrum + other.spectrum.to(self.spectrum)

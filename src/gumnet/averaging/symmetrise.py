@@ -40,7 +40,7 @@ def move(sums: Accumulator | BoxSums, poses: Poses) -> BoxSums:
     poses
         p poses of the sums, taken as one particle, on their new reference: what was at ``R x + t`` comes to x.
     """
-    reduced = sums.reduced() if isinstance(sums, Accumulator) else sums
+    reduced = sums.solved() if isinstance(sums, Accumulator) else sums
     box, weights = reduced.box, reduced.weights
     taken = samples(box, box // 2, weights.device, weights.dtype)
     total, observed = denominator(weights, shell_level(weights))
