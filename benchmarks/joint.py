@@ -22,7 +22,7 @@ from common import VOXEL_SIZE_ANGSTROM, Seconds, keep, load_structures
 import gumnet
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD, fsc, resolution_angstrom
 from gumnet.evaluation.metrics import set_errors
-from gumnet.evaluation.partition import matched_accuracy
+from gumnet.evaluation.partition import rightly_classified
 from gumnet.geometry.warp import warp
 
 MAX_SHIFT = 3.0
@@ -97,7 +97,7 @@ def measure(structures: torch.Tensor, names: list[str], seed: int, options: argp
         )
     accuracy = None
     if options.classes > 1:
-        accuracy = matched_accuracy(found.particles.classes, made.truth_classes)
+        accuracy = float(rightly_classified(found.particles.classes, made.truth_classes).double().mean())
     return {
         "seed": seed,
         "wall_seconds": spent.wall,

@@ -52,7 +52,8 @@ def fit_frame(first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, ne
     return aligner.align(a[None], b[None], weights_a[None], weights_b[None], prior).to("cpu", torch.float64)
 
 
-def unrelated_maps(first: Accumulator, second: Accumulator, *, near: bool, generator: torch.Generator) -> Volumes:
+def unrelated_maps(
+    first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, near: bool, generator: torch.Generator) -> Volumes:
     """Return maps (CHANCE_DRAWS, N, N, N) like that of ``second`` but for random phases, each put on ``first``'s."""
     maps = []
     for _ in range(CHANCE_DRAWS):
