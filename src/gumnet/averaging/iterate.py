@@ -16,7 +16,7 @@ The reference
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from torch import Tensor
 from gumnet.alignment.to_reference import AlignConfig, align
 from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.begin import Beginning
+from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.frame import agreement, as_particle, fit_frame, unrelated_maps
 from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
@@ -56,6 +57,7 @@ def iterate(
     *,
     class_number: int = 1,
     on_iteration: OnIteration | None = None,
+    kept: Checkpoint | None = None,
 ) -> Average:
     """Return the average of particles in two half sets.
 
@@ -68,7 +70,10 @@ def iterate(
         it is where there are iterations.
     class_number
         For the history.
+    kept
+        Keeps the poses after each iteration, and gives those of an earlier run.
     """
+    kept = (Checkpoint() if kept is None else kept).within(f"class {class_number}")
     device = resolve_device(config.device)
     box, voxel = particles.box, particles.voxel_size_angstrom
     group = point_group(config.symmetry)
@@ -82,13 +87,20 @@ def iterate(
     sums: list[BoxSums] = []
     if config.iterations:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
-    if beginning is None:
-        sums = [summed(half, f"First average, half {i + 1}") for i, half in enumerate(halves)]
     history: list[Iteration] = []
     reached, unrelated = math.inf, None
     generator = seeded(config.seed)
+    before_it = next(filter(None, (kept.find(f"iteration {n}") for n in range(config.iterations, 0, -1))), None)
+    if before_it is not None:
+        halves = [half.with_poses(before_it.poses(f"half {i + 1} ")) for i, half in enumerate(halves)]
+        history = [Iteration(**step) for step in before_it.facts["history"]]
+        reached, unrelated = history[-1].resolution_angstrom, before_it.tensors.get("unrelated")
+        generator.set_state(before_it.tensors["generator"])
+    if beginning is None or history:
+        words = "Averaging" if history else "First average,"
+        sums = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
     near = (beginning is not None and beginning.together) or not config.iterations
-    for number in range(1, config.iterations + 1):
+    for number in range(len(history) + 1, config.iterations + 1):
         band_angstrom = voxel * box / _band(number, config, beginning, box, voxel, reached)
         first = None if beginning is None or number > 1 else beginning.maps
         before = [half.poses for half in halves]
@@ -110,6 +122,10 @@ def iterate(
         history.append(
             Iteration(number, band_angstrom, float(scores.nanmean()), reached, degrees, voxels, class_number)
         )
+        state = {"generator": generator.get_state(), **({} if unrelated is None else {"unrelated": unrelated})}
+        columns = [tensors_of(half.poses, f"half {i + 1} ") for i, half in enumerate(halves)]
+        steps = [asdict(step) for step in history]
+        kept.keep(f"iteration {number}", {**state, **columns[0], **columns[1]}, {"history": steps})
         if on_iteration is not None:
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
     half_maps = torch.stack([s.result() for s in sums])
