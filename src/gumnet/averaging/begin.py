@@ -14,6 +14,7 @@ from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import SCHEDULE, FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles
@@ -75,8 +76,14 @@ def find(
     )
     data = LowBand.of(particles, schedule[-1].shells, device=device)
     generator = seeded(config.seed ^ _SALT ^ hash_of(whose))
-    show = None if on_start is None else lambda step: on_start(whose, step)
-    found = first_maps(data, settings, mask=default_mask(box), generator=generator, on_step=show, kept=kept)
+    with start_progress(f"First map{'s' * (classes > 1)}, {whose}", settings) as show:
+
+        def on_step(step: StartStep) -> None:
+            show(step)
+            if on_start is not None:
+                on_start(whose, step)
+
+        found = first_maps(data, settings, mask=default_mask(box), generator=generator, on_step=on_step, kept=kept)
     found.keep(kept)
     return found
 

@@ -37,6 +37,7 @@ from gumnet.devices import resolve_device, seeded
 from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles, Poses
+from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom
 from gumnet.resolution.phase_randomisation import phase_randomisation
 from gumnet.types import Volume
@@ -131,12 +132,16 @@ def iterate(
     half_maps = torch.stack([s.result() for s in sums])
     unmasked = agreement(half_maps, unrelated)
     curve = unmasked
-    if config.mask is not None:
-        mask = config.mask.to(half_maps)
+    notes = () if beginning is None else beginning.notes
+    mask = config.mask
+    if isinstance(mask, str):
+        automatic = automatic_mask(half_maps.mean(dim=0))
+        mask, notes = automatic.mask, (*notes, automatic.words(voxel))
+    if mask is not None:
+        mask = mask.to(half_maps)
         found = phase_randomisation(half_maps, mask, voxel_size_angstrom=voxel, generator=seeded(config.seed))
         # Where the fit of the halves adds more than the mask, the lower curve holds.
         curve = torch.minimum(found.corrected.cpu(), agreement(half_maps, unrelated, mask))
-    notes = () if beginning is None else beginning.notes
     return Average(
         map=sums[0].merge(sums[1]).result(noise_to_signal(unmasked)),
         half_maps=half_maps,
@@ -147,6 +152,7 @@ def iterate(
         history=tuple(history),
         starts=() if beginning is None else beginning.steps,
         notes=notes,
+        mask=mask,
     )
 
 

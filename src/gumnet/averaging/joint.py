@@ -59,7 +59,7 @@ def average(
     config = AverageConfig() if config is None else config
     box = particles.box
     for name, volume in (("mask", config.mask), ("initial map", config.initial)):
-        if volume is not None and tuple(volume.shape) != (box,) * 3:
+        if isinstance(volume, Tensor) and tuple(volume.shape) != (box,) * 3:
             raise InputError(
                 f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
                 cure="crop, pad or resample it to the box and voxel size of the particles",

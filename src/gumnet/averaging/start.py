@@ -95,6 +95,13 @@ class StartConfig:
     batch: int = 1000
     symmetry: PointGroup | None = None
 
+    def starts_after(self, phase: int) -> int:
+        """Return how many starts go on after a phase, counted from 1; all do before the first."""
+        left = self.starts
+        for _ in range(_FIRST_CHOICE, phase + 1):
+            left = (left + 1) // 2
+        return left
+
 
 @dataclass(frozen=True)
 class StartStep:
@@ -209,8 +216,8 @@ def first_maps(
         states = [run.random_state(number) for number in range(1, config.starts + 1)]
     for number, phase in enumerate(config.schedule[done:], start=done + 1):
         states = [run.phase(phase, state) for state in states]
-        if number >= _FIRST_CHOICE:
-            states = sorted(states, key=lambda state: -state.evidence)[: (len(states) + 1) // 2]
+        if config.starts_after(number) < len(states):
+            states = sorted(states, key=lambda state: -state.evidence)[: config.starts_after(number)]
         run.keep_states(kept, number, states)
     return run.finished(states[0])
 
