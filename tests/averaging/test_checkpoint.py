@@ -25,7 +25,7 @@ BOX = 12
 QUICK = AverageConfig(iterations=3, max_shift=1.0, device="cpu")
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for whatever ends a run in the middle."""
 
 
@@ -71,7 +71,7 @@ class StopsAtNews:
         self.told.append(event)
         if stops and event not in self.seen:
             self.seen.add(event)
-            raise Stopped
+            raise StoppedError
 
 
 def same(a: Average, b: Average) -> bool:
@@ -107,7 +107,7 @@ def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bits(
             try:
                 made = average(particles, config, on_iteration=stops.iteration, on_start=stops.start, journal=journal)
                 break
-            except Stopped:
+            except StoppedError:
                 continue
     assert runs == len(stops.seen) + 1 > len(whole.history)
     assert made.history == whole.history
@@ -123,9 +123,9 @@ def test_what_is_finished_is_not_done_again(particles: Particles, journal_file: 
     def stop(*event: object) -> None:
         events.append(event)
         if len([e for e in events if e[0] == "half 2"]) == 5:  # type: ignore[index]
-            raise Stopped
+            raise StoppedError
 
-    with opened(journal_file) as journal, pytest.raises(Stopped):
+    with opened(journal_file) as journal, pytest.raises(StoppedError):
         average(particles, QUICK, on_start=stop, journal=journal)
     # Half 2 stopped after its first phase, of four starts: it goes on with the second phase, and half 1 is done.
     again: list[tuple[str, StartStep]] = []
