@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.to_reference import AlignConfig, align
-from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
@@ -31,9 +30,11 @@ from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
 from gumnet.averaging.halves import rows_of_half
 from gumnet.averaging.mask import low_pass
 from gumnet.averaging.result import Average, Iteration, OnIteration
+from gumnet.averaging.shared_sums import shared_sums
 from gumnet.averaging.sums import BoxSums
 from gumnet.averaging.symmetrise import symmetrise
 from gumnet.devices import resolve_device, seeded
+from gumnet.engine.place import Place
 from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles, Poses
@@ -59,6 +60,7 @@ def iterate(
     class_number: int = 1,
     on_iteration: OnIteration | None = None,
     kept: Checkpoint | None = None,
+    place: Place | None = None,
 ) -> Average:
     """Return the average of particles in two half sets.
 
@@ -73,8 +75,11 @@ def iterate(
         For the history.
     kept
         Keeps the poses after each iteration, and gives those of an earlier run.
+    place
+        Where particles are aligned and summed; in this process, on the device of ``config``, unless given.
     """
     kept = (Checkpoint() if kept is None else kept).within(f"class {class_number}")
+    place = Place(config.device, workers=1) if place is None else place
     device = resolve_device(config.device)
     box, voxel = particles.box, particles.voxel_size_angstrom
     group = point_group(config.symmetry)
@@ -82,7 +87,7 @@ def iterate(
     halves = [particles.select(r) for r in rows]
 
     def summed(half: Particles, words: str) -> BoxSums:
-        sums = accumulate(half, device=device, batch_size=config.batch_size, description=words).reduced()
+        sums = shared_sums(half, place, device=device, batch_size=config.batch_size, description=words).reduced()
         return sums if group.order == 1 else symmetrise(sums, group)
 
     sums: list[BoxSums] = []
@@ -108,7 +113,7 @@ def iterate(
         local = beginning is not None and number > GLOBAL_ITERATIONS
         for i in (0, 1):
             halves[i] = _align(
-                halves[i], sums[i] if sums else None, None if first is None else first[i], config, band_angstrom, local
+                halves[i], sums[i] if sums else None, None if first is None else first[i], config, band_angstrom, local, place
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
         sums = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
@@ -185,6 +190,7 @@ def _align(
     config: AverageConfig,
     band_angstrom: float,
     local: bool,
+    place: Place,
 ) -> Particles:
     """Return a half with its poses on its own average, or on the map that it starts from."""
     weights = None
@@ -204,7 +210,7 @@ def _align(
         device=config.device,
         batch_size=config.batch_size,
     )
-    found = align(half, reference, settings, weights_reference=weights)
+    found = align(half, reference, settings, weights_reference=weights, place=place)
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.
         kept = replace(found.poses, confidences=half.poses.confidences, spreads_degrees=half.poses.spreads_degrees)

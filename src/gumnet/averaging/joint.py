@@ -19,6 +19,7 @@ from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.iterate import iterate
 from gumnet.averaging.result import Average, OnIteration, OnStart
+from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.journal import Journal
 from gumnet.model.weights import load_model
@@ -34,6 +35,7 @@ def average(
     on_iteration: OnIteration | None = None,
     on_start: OnStart | None = None,
     journal: Journal | None = None,
+    place: Place | None = None,
 ) -> Average:
     """Return the average of particles, with half maps that were made independently of each other.
 
@@ -50,6 +52,9 @@ def average(
         Keeps first maps and the poses of each iteration, and gives those of an earlier run of the same particles and
         settings (`gumnet.journal.Journal.open` checks that they are): on a CPU the result is that of a run that was not
         stopped, to the bit.
+    place
+        Where particles are aligned and summed, after the first maps; in this process, on the device of ``config``, unless
+        given. The result is the same on one worker and on many.
 
     Raises
     ------
@@ -69,11 +74,14 @@ def average(
     kept = Checkpoint(journal)
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
-    read = particles.cached() if config.iterations else particles
+    # What is kept would travel to workers, who read for themselves.
+    alone = place is None or (place.cluster is None and place.count() == 1)
+    read = particles.cached() if config.iterations and alone else particles
     if config.classes > 1:
-        found = _classes(read, config, on_iteration, on_start, kept)
+        found = _classes(read, config, on_iteration, on_start, kept, place)
     else:
-        found = iterate(read, config, _beginning(read, config, on_start, kept), on_iteration=on_iteration, kept=kept)
+        start = _beginning(read, config, on_start, kept)
+        found = iterate(read, config, start, on_iteration=on_iteration, kept=kept, place=place)
     return replace(found, particles=replace(particles, poses=found.particles.poses, classes=found.particles.classes))
 
 
@@ -96,6 +104,7 @@ def _classes(
     on_iteration: OnIteration | None,
     on_start: OnStart | None,
     kept: Checkpoint,
+    place: Place | None,
 ) -> Average:
     """Return the averages of several classes; the first is that of the largest class, with all particles."""
     first = None
@@ -120,7 +129,7 @@ def _classes(
             posed.append((rows, some.poses))
             continue
         start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
-        made = iterate(some, config, start, class_number=number, on_iteration=on_iteration, kept=kept)
+        made = iterate(some, config, start, class_number=number, on_iteration=on_iteration, kept=kept, place=place)
         parts.append(made)
         posed.append((rows, made.particles.poses))
     if not parts:

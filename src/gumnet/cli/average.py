@@ -27,7 +27,7 @@ from gumnet.cli.options import (
     say_table,
     versions,
 )
-from gumnet.cli.running import RUNNING_GROUP
+from gumnet.cli.running import RUNNING, Running
 
 if TYPE_CHECKING:
     from gumnet.averaging.config import AverageConfig
@@ -52,10 +52,10 @@ def average(
     no_refine: Flag = False,
     max_shift: float | None = None,
     low_pass: float | None = None,
-    resume: Annotated[Flag, Parameter(group=RUNNING_GROUP)] = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
+    running: Running = RUNNING,
 ) -> None:
     """Average particles into a map, with or without a reference, and say how good it is.
 
@@ -72,7 +72,7 @@ def average(
     OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star and
     report.html, all of them or none; mask.mrc with --mask auto. Until then first
     maps and iterations are kept in OUT.journal: a run that was killed goes on with
-    --resume, on a CPU to the same bytes.
+    --resume, on a CPU to the same bytes. --workers share what follows first maps.
 
     Parameters
     ----------
@@ -114,9 +114,6 @@ def average(
     low_pass
         Resolution of the first iteration in Angstrom; that of the first maps
         unless given. From there the band follows what the halves agree on.
-    resume
-        Go on with a run that was killed or failed: what it finished is not done
-        again.
     """
     check_model(method, model)
     device = common.start()
@@ -128,8 +125,8 @@ def average(
     from gumnet.report.average import REPORT, key_figures, write_average
     from gumnet.report.folder import remove_leftover_folders, whole_folder
 
-    check_start(out, resume=resume, overwrite=output.overwrite, check=check_free_folder)
-    going_on = resume and journal_path(out).exists()
+    check_start(out, resume=running.resume, overwrite=output.overwrite, check=check_free_folder)
+    going_on = running.resume and journal_path(out).exists()
     with ExitStack() as stack:
         with whole_folder(out, overwrite=output.overwrite or going_on) as folder:
             began = time.perf_counter()
@@ -151,12 +148,21 @@ def average(
                 device=str(device),
             )
             files = {"the initial map": initial, "the mask": None if mask in (None, AUTO) else mask, "the model": model}
-            journal = stack.enter_context(_journal(out, data, config, files, resume, overwrite=output.overwrite))
+            journal = stack.enter_context(
+                _journal(out, data, config, files, running.resume, overwrite=output.overwrite)
+            )
             if going_on:
                 say("going on with what was finished before")
             read = time.perf_counter()
             told = _Told()
-            made = run(data, config, on_iteration=told.iteration, on_start=told.start, journal=journal)
+            made = run(
+                data,
+                config,
+                on_iteration=told.iteration,
+                on_start=told.start,
+                journal=journal,
+                place=running.place(common),
+            )
             seconds = {"reading": read - began, "aligning and averaging": time.perf_counter() - read}
             write_average(folder, made)
             if mask == AUTO and made.mask is not None:
