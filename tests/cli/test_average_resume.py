@@ -106,7 +106,9 @@ def test_classes_are_in_the_table(simulated: Path, tmp_path: Path, capsys: pytes
     out = tmp_path / "out"
     given = ["--classes", "2", "--iterations", "1", "--max-shift", "1", "--no-refine"]
     assert main(["average", str(simulated), "--out", str(out), *given]) == 0
-    assert "first maps of all particles" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "first maps of all particles" in text
+    assert "class 1, iteration 1: aligned to" in text
     assert set(read_particles(out / "particles.star").classes.tolist()) <= {1, 2}
 
 
