@@ -22,8 +22,8 @@ class StartShare:
     def __init__(self, config: StartConfig) -> None:
         self._config = config
         starts = [config.starts_after(done) for done in range(len(config.schedule))]
-        costs = [phase.shells**_COST_POWER for phase in config.schedule]
-        self._phases = [n * c * p.steps for n, c, p in zip(starts, costs, config.schedule, strict=True)]
+        costs = [float(phase.shells) ** _COST_POWER for phase in config.schedule]
+        self._phases: list[float] = [n * c * p.steps for n, c, p in zip(starts, costs, config.schedule, strict=True)]
         self._number, self._seen, self._steps = 0, [0], 0
 
     def after(self, step: StartStep) -> float:
