@@ -90,6 +90,7 @@ def measure(structures: torch.Tensor, names: list[str], seed: int, options: argp
                 "rotation": float(errors.frobenius.mean()),
                 "rotation_median": float(errors.frobenius.median()),
                 "shift": float(errors.shifts.mean()),
+                "shift_median": float(errors.shifts.median()),
                 "failures": errors.failure_rate,
                 "resolution_halves": average.resolution_angstrom,
                 "resolution_truth": resolution_angstrom(curve, VOXEL_SIZE_ANGSTROM, 32, KNOWN_STRUCTURE_THRESHOLD),

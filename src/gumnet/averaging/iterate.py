@@ -45,7 +45,7 @@ START_SHELLS = 4
 wide as its box has two periods of it across; finer ones are out of phase until the orientations are about right."""
 RISEN_SHELLS = 7
 """Least highest shell of the last iterations."""
-GLOBAL_ITERATIONS = 2
+GLOBAL_ITERATIONS = 3
 """Iterations that search all rotations; those that follow refine the poses that these found, at a third of the cost."""
 
 

@@ -56,6 +56,11 @@ class Phase:
 
 SCHEDULE = (Phase(4, 12, 1.0, 0.7), Phase(5, 16, 0.5, 0.7), Phase(6, 12, 0.5, 0.6), Phase(7, 6, 0.5, 0.3))
 """Shell 7 is 55 A in a box of 32 voxels of 12 A. From there the search over all rotations finds every particle."""
+_SETTLE = 3
+"""Steps before a class may count as lost."""
+_LEAST_SHARE = 0.4
+"""A class with less than this share of the mean class is lost."""
+_TWINS = 0.05
 _FIRST_CHOICE = 2
 """After this phase the better half of the starts goes on, and again after each that follows."""
 _LEAST_STEPS = 3
@@ -185,6 +190,14 @@ class _State:
     shares: Tensor
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Particles of a step, and their folds."""
+
+    data: LowBand
+    folds: Labels
+
+
 class _Run:
     """One search for first maps."""
 
@@ -217,44 +230,75 @@ class _Run:
         """Return the state after the steps of a phase."""
         data = self.data.up_to(phase.shells)
         lattice = Lattice(data.band)
-        maps, old = state.maps, None
+        maps, old, shares = state.maps, None, state.shares
         evidences: list[float] = []
+        settled = 0
         for _ in range(phase.steps):
-            found = self.step(data, maps)
-            new = self.maps_of_others(lattice, found.sums, data, phase)
+            some = self.batch(data)
+            found = self.step(some, maps)
+            shares, settled = found.classes.mean(dim=0), settled + 1
+            moves = divisions(shares, found.sums) if settled > _SETTLE else []
+            if moves:
+                sums, old, settled = self.divided(some, maps, found, moves), None, 0
+            else:
+                sums = found.sums
+            new = self.maps_of_others(lattice, sums, data, phase)
             maps = new if old is None else new + phase.stride * (new - old)
-            old, shares = new, found.classes.mean(dim=0)
+            old = new
             evidences.append(float(found.evidence.mean()))
             sureness = float(found.poses.scores.mean())
             self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness))
-            if _levelled_off(evidences):
+            if _levelled_off(evidences) and settled > _SETTLE:
                 break
         return _State(state.number, maps, evidences[-1], shares)
 
-    def step(self, data: LowBand, maps: Tensor, *, everyone: bool = False) -> Expectation:
-        """Return the posterior of a batch of particles, or of all.
-
-        All classes count alike beforehand: by their shares a class that is ahead by chance would take all.
-        """
+    def batch(self, data: LowBand) -> _Batch:
+        """Return as many particles as a step takes, others each time where there are more."""
         most = self.config.batch * self.config.classes
-        folds = self.folds
-        if not everyone and len(data) > most:
-            rows = torch.randperm(len(data), generator=self.generator)[:most]
-            data, folds = data.rows(rows), folds[rows]
-        shells = data.band.shells
+        if len(data) <= most:
+            return _Batch(data, self.folds)
+        rows = torch.randperm(len(data), generator=self.generator)[:most]
+        return _Batch(data.rows(rows), self.folds[rows])
+
+    def step(self, some: _Batch, maps: Tensor) -> Expectation:
+        """Return the posterior of a batch of particles, all classes as likely beforehand.
+
+        By their shares a class that is ahead by chance would take all.
+        """
+        shells = some.data.band.shells
         turn = random_rotations(1, generator=self.generator)[0]
         rotations = turn @ super_fibonacci(grid_size_for_spacing(_SPACING_DEGREES / shells))
-        shifts = shift_grid(data.band.box, shells, self.config.max_shift)
-        return expect(data, maps, folds, rotations, shifts, symmetry=self.config.symmetry)
+        shifts = shift_grid(some.data.band.box, shells, self.config.max_shift)
+        return expect(some.data, maps, some.folds, rotations, shifts, symmetry=self.config.symmetry)
+
+    def divided(self, some: _Batch, maps: Tensor, found: Expectation, moves: list[tuple[int, int]]) -> Tensor:
+        """Return sums (F, K, D^3, 3) in which lost classes have got the worse half of large ones.
+
+        Of a class that holds two structures, its map resembles one: particles of the other find less evidence there.
+        """
+        worse = torch.zeros(len(some.folds), dtype=torch.bool)
+        of_class = found.classes.argmax(dim=1)
+        for _, donor in moves:
+            members = of_class == donor
+            if bool(members.any()):
+                worse |= members & (found.evidence < found.evidence[members].median())
+        folds = self.config.folds
+        split = self.step(_Batch(some.data, some.folds + folds * worse), torch.cat([maps, maps])).sums
+        better, rest = split[:folds], split[folds:]
+        sums = better + rest
+        for lost, donor in moves:
+            sums[:, lost], sums[:, donor] = rest[:, donor], better[:, donor]
+        return sums
 
     def maps_of_others(self, lattice: Lattice, sums: Tensor, data: LowBand, phase: Phase) -> Tensor:
         """Return maps (F, K, N, N, N), those of fold f without the particles of that fold."""
         total = sums.sum(dim=0)
         even = sums[::2].sum(dim=0)
+        signal = data.signal.cpu()
         maps = torch.empty(self.config.folds, self.config.classes, *self.mask.shape)
         for k in range(self.config.classes):
-            common = torch.minimum(lattice.common_power(even[k], total[k] - even[k]), data.signal.cpu())
-            power = common**phase.caution * data.signal.cpu() ** (1 - phase.caution)
+            common = torch.minimum(lattice.common_power(even[k], total[k] - even[k]), signal)
+            power = common**phase.caution * signal ** (1 - phase.caution)
             for fold in range(self.config.folds):
                 maps[fold, k] = lattice.map(total[k] - sums[fold, k], power) * self.mask
         return maps
@@ -264,7 +308,7 @@ class _Run:
         shells = self.config.schedule[-1].shells
         data = self.data.up_to(shells)
         lattice = Lattice(data.band)
-        found = self.step(data, state.maps, everyone=True)
+        found = self.step(_Batch(data, self.folds), state.maps)
         maps = torch.stack([lattice.map(s, data.signal) * self.mask for s in found.sums.sum(dim=0)])
         evidence = float(found.evidence.mean())
         return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(self.history))
@@ -274,6 +318,32 @@ class _Run:
         self.history.append(step)
         if self.on_step is not None:
             self.on_step(step)
+
+
+def divisions(shares: Tensor, sums: Tensor) -> list[tuple[int, int]]:
+    """Return which classes are lost, each with the class that is to be divided for it.
+
+    Parameters
+    ----------
+    shares
+        Shares of the classes, (K,).
+    sums
+        Shape (F, K, D^3, 3). A class whose sums are those of another one to a few per cent is lost too.
+    """
+    total = sums.sum(dim=0).flatten(1)
+    size = torch.linalg.vector_norm(total, dim=1)
+    lost = shares < _LEAST_SHARE / len(shares)
+    for k in range(len(shares)):
+        for other in range(k):
+            apart = torch.linalg.vector_norm(total[k] - total[other])
+            lost[k] |= bool(apart < _TWINS * torch.maximum(size[k], size[other])) and not bool(lost[other])
+    left, moves = shares.masked_fill(lost, 0.0), []
+    for k in torch.nonzero(lost)[:, 0].tolist():
+        donor = int(left.argmax())
+        if left[donor] > 0:
+            moves.append((k, donor))
+            left[donor] = 0.0
+    return moves
 
 
 def _levelled_off(evidences: list[float]) -> bool:
