@@ -1,13 +1,13 @@
 """One step of expectation and maximisation: where particles may lie on maps, and the maps that this makes.
 
-Every particle gets a posterior over the classes, the rotations of a grid and shifts (Sigworth, J. Struct. Biol. 122, 328,
-1998; Scheres, J. Mol. Biol. 415, 406, 2012), and goes into the maps at all of its poses, each by its probability. For all
-shifts and rotations at once both directions are products of matrices: particle times phases times turned maps gives the
-likelihoods, their transpose the sums.
+Every particle gets a posterior over the classes, the rotations of a grid and shifts (Sigworth, J. Struct. Biol. 122,
+328, 1998; Scheres, J. Mol. Biol. 415, 406, 2012), and goes into the maps at all of its poses, each by its probability.
+For all shifts and rotations at once both directions are products of matrices: particle times phases times turned maps
+gives the likelihoods, their transpose the sums.
 
-A particle that is in the map it is compared with recognises its own noise and stays where it was: from a random start that
-is what keeps every particle in place. So the particles are dealt to folds, and each is compared with maps of the others.
-The evidence that it finds there is free of that too, and tells how good the maps are.
+A particle that is in the map it is compared with recognises its own noise and stays where it was: from a random start
+that is what keeps every particle in place. So the particles are dealt to folds, and each is compared with maps of the
+others. The evidence that it finds there is free of that too, and tells how good the maps are.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def expect(
     for fold in range(folds_count):
         table, power = _table(maps[fold], rotations, data)
         total, precision = torch.zeros_like(table), torch.zeros_like(power)
-        for rows in torch.nonzero(folds == fold)[:, 0].split(size):
+        for rows in torch.split(torch.nonzero(folds == fold)[:, 0], size):
             observed = data.rows(rows)
             moved = observed.matched[:, None] * waves
             moved = torch.cat([moved.real, moved.imag], dim=-1)

@@ -1,7 +1,7 @@
 """The average of a particle set: at given poses, or joint alignment from nothing, with classes.
 
-First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each half
-is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
+First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each
+half is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
 particles, K at a time, and each is then averaged by itself, its halves starting from its map.
 """
 

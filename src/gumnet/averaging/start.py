@@ -1,13 +1,14 @@
 """First maps of a particle set, from nothing: no reference, no poses, no labels.
 
 Particles begin in random orientations and classes, which makes a blob; posteriors over all poses and the maps they make
-follow each other (`gumnet.averaging.expectation`), and what particles agree on grows. The shape as a whole comes first, and
-while orientations are unsure finer shells hold next to nothing but noise. So the first steps let each shell count by what
-two parts of the particles have in common (`Lattice.common_power`), later ones by the mean of that and of the power that the
-structure will have: with the first alone finer shells never begin to grow, with the second alone noise grows as well.
+follow each other (`gumnet.averaging.expectation`), and what particles agree on grows. The shape as a whole comes first,
+and while orientations are unsure finer shells hold next to nothing but noise. So the first steps let each shell count
+by what two parts of the particles have in common (`Lattice.common_power`), later ones by the mean of that and of the
+power that the structure will have: with the first alone finer shells never begin to grow, with the second alone noise
+grows as well.
 
-Log likelihoods are taken as they are. Multiplied by more than 1 they grow faster and end in noise: to first order a step
-leaves what is noise in a map as large as it was, and makes what is signal larger.
+Log likelihoods are taken as they are. Multiplied by more than 1 they grow faster and end in noise: to first order a
+step leaves what is noise in a map as large as it was, and makes what is signal larger.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from gumnet.particles import Poses
 from gumnet.types import Labels, Volume, Volumes
 
 _SPACING_DEGREES = 100.0
-"""Spacing of the grid of rotations times the highest shell: 20 degrees for shell 5. The grid is turned at random in each
-step, so that over the steps all orientations come up."""
+"""Spacing of the grid of rotations times the highest shell: 20 degrees for shell 5. The grid is turned at random in
+each step, so that over the steps all orientations come up."""
 
 
 @dataclass(frozen=True)
