@@ -27,6 +27,7 @@ structure: maps of one structure correlate by 0.9, unrelated ones put on each ot
 LEAST_EVIDENCE = 0.3
 """Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or
 less."""
+_PHASES_OF_CLASSES = 3
 _SALT = 0x5EED_0F_57A7
 """Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed
 would else draw the true rotations, and the start begin with them."""
@@ -60,6 +61,9 @@ def find(particles: Particles, config: AverageConfig, whose: str, classes: int, 
     schedule = tuple(phase for phase in SCHEDULE if phase.shells <= (box - 1) // 2) or (
         Phase((box - 1) // 2, 12, 0.5, 0.5),
     )
+    if classes > 1:
+        # By then particles are sorted; the search that follows finds their poses from there.
+        schedule = schedule[:_PHASES_OF_CLASSES]
     group = point_group(config.symmetry)
     settings = StartConfig(
         classes=classes,

@@ -13,6 +13,7 @@ others. The evidence that it finds there is free of that too, and tells how good
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +72,7 @@ def expect(
     shifts: Vectors,
     *,
     symmetry: PointGroup | None = None,
+    candidates: Tensor | None = None,
 ) -> Expectation:
     """Return the posterior of particles on maps, and the sums that the next maps come from.
 
@@ -86,6 +88,8 @@ def expect(
         The grid: (r, 3, 3) and (t, 3), in voxels.
     symmetry
         Point group of the maps: particles go into them at all of its equivalent poses.
+    candidates
+        Which classes each particle may be of, (n, K), boolean; all unless given. The others are not compared.
     """
     device = data.matched.device
     band, lattice = data.band, Lattice(data.band)
@@ -96,43 +100,79 @@ def expect(
     waves = torch.polar(torch.ones_like(angle), angle)
     members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
     members = members.to(rotations)
-    evidence, masses = torch.empty(n), torch.empty(n, classes_count)
-    best, certainty = torch.empty(n, dtype=torch.int64), torch.empty(n)
+    if candidates is None:
+        candidates = torch.ones(n, classes_count, dtype=torch.bool)
+    found = _Found.of(n, classes_count)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
-    size = max(1, _VALUES_AT_ONCE[device.type] // (places * classes_count * turns))
     for fold in range(folds_count):
         table, power = _table(maps[fold], rotations, data)
         total, precision = torch.zeros_like(table), torch.zeros_like(power)
-        for rows in torch.split(torch.nonzero(folds == fold)[:, 0], size):
-            observed = data.rows(rows)
-            moved = observed.matched[:, None] * waves
-            moved = torch.cat([moved.real, moved.imag], dim=-1)
-            scores = moved.flatten(0, 1) @ table.mT
-            norms = observed.precision @ power.mT
-            scores = torch.sub(2 * scores.view(len(rows), places, -1), norms[:, None]).flatten(1)
-            top, index = scores.max(dim=1)
-            scores = scores.sub_(top[:, None]).exp_()
-            whole = scores.sum(dim=1)
-            evidence[rows] = (top + whole.log() - math.log(places * turns * classes_count)).cpu()
-            best[rows], certainty[rows] = index.cpu(), (1 / whole).cpu()
-            posterior = scores.view(len(rows), places, -1).div_(whole[:, None, None])
-            mass = posterior.sum(dim=1)
-            masses[rows] = mass.view(len(rows), classes_count, turns).sum(dim=-1).cpu()
-            kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
-            total.index_add_(0, kept, posterior[..., kept].flatten(0, 1).mT @ moved.flatten(0, 1))
-            precision.index_add_(0, kept, mass[:, kept].mT @ observed.precision.expand(len(rows), -1))
+        for allowed, rows_of_group in _groups(candidates, torch.nonzero(folds == fold)[:, 0]):
+            # Columns of the table that these particles are compared with, and where they stand in the whole.
+            columns = (allowed[:, None] * turns + torch.arange(turns)).flatten().to(device)
+            whole = len(allowed) == classes_count
+            spectra, squares = (table, power) if whole else (table[columns], power[columns])
+            size = max(1, _VALUES_AT_ONCE[device.type] // (places * len(columns)))
+            for rows in torch.split(rows_of_group, size):
+                observed = data.rows(rows)
+                moved = observed.matched[:, None] * waves
+                moved = torch.cat([moved.real, moved.imag], dim=-1)
+                scores = (moved.flatten(0, 1) @ spectra.mT).view(len(rows), places, -1)
+                scores = torch.sub(2 * scores, (observed.precision @ squares.mT)[:, None])
+                posterior, mass = found.take(rows, scores, allowed, turns, classes_count)
+                kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
+                total.index_add_(0, columns[kept], posterior[..., kept].flatten(0, 1).mT @ moved.flatten(0, 1))
+                each = observed.precision.expand(len(rows), -1)
+                precision.index_add_(0, columns[kept], mass[:, kept].mT @ each)
         for k in range(classes_count):
             some = slice(k * turns, (k + 1) * turns)
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
             for member in members:
                 lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
-    columns = best % (classes_count * turns)
-    poses = Poses(
-        rotations.cpu()[columns % turns].double(),
-        shifts[best // (classes_count * turns)].double(),
-        certainty.double(),
-    )
-    return Expectation(evidence, masses, poses, sums)
+    poses = Poses(rotations.cpu()[found.turns].double(), shifts[found.places].double(), found.certainty.double())
+    return Expectation(found.evidence, found.masses, poses, sums)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of n particles: evidence, masses of classes, place of the best pose on the grid, its probability."""
+
+    evidence: Tensor
+    masses: Tensor
+    turns: Tensor
+    places: Tensor
+    certainty: Tensor
+
+    @classmethod
+    def of(cls, n: int, classes: int) -> _Found:
+        index = torch.zeros(n, dtype=torch.int64)
+        return cls(torch.zeros(n), torch.zeros(n, classes), index, index.clone(), torch.zeros(n))
+
+    def take(self, rows: Tensor, scores: Tensor, allowed: Tensor, turns: int, classes: int) -> tuple[Tensor, Tensor]:
+        """Keep what log likelihoods (b, t, a r) of some particles say; return their posterior, and its sum over shifts.
+
+        The likelihoods are overwritten.
+        """
+        places = scores.shape[1]
+        flat = scores.flatten(1)
+        top, index = flat.max(dim=1)
+        flat = flat.sub_(top[:, None]).exp_()
+        whole = flat.sum(dim=1)
+        posterior = flat.view_as(scores).div_(whole[:, None, None])
+        mass = posterior.sum(dim=1)
+        columns = index.cpu() % scores.shape[2]
+        self.evidence[rows] = (top + whole.log() - math.log(places * turns * classes)).cpu()
+        self.certainty[rows] = (1 / whole).cpu()
+        self.turns[rows], self.places[rows] = columns % turns, index.cpu() // scores.shape[2]
+        self.masses[rows[:, None], allowed] = mass.view(len(rows), len(allowed), turns).sum(dim=-1).cpu()
+        return posterior, mass
+
+
+def _groups(candidates: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield classes (a,) and the rows among ``rows`` that may be of just these."""
+    patterns, which = torch.unique(candidates[rows], dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield torch.nonzero(pattern)[:, 0], rows[which == number]
 
 
 def _table(maps: Tensor, rotations: Rotations, data: LowBand) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,9 @@ class Phase:
 
 SCHEDULE = (Phase(4, 12, 1.0, 0.7), Phase(5, 16, 0.5, 0.7), Phase(6, 12, 0.5, 0.6), Phase(7, 6, 0.5, 0.3))
 """Shell 7 is 55 A in a box of 32 voxels of 12 A. From there the search over all rotations finds every particle."""
+_SORTED_SHELLS = 5
+"""Beyond this shell particles are compared only with classes that they may be of: by then nearly all are sorted."""
+_LEAST_PROBABLE = 1e-3
 _SETTLE = 3
 """Steps before a class may count as lost."""
 _LEAST_SHARE = 0.4
@@ -189,14 +192,16 @@ class _State:
     maps: Tensor
     evidence: float
     shares: Tensor
+    known: Tensor
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Particles of a step, and their folds."""
+    """Particles of a step, their folds, and their rows in the set."""
 
     data: LowBand
     folds: Labels
+    rows: Tensor
 
 
 class _Run:
@@ -225,22 +230,27 @@ class _Run:
                 rows = (self.folds == fold) & (classes == c)
                 spectra = torch.cat([data.matched[rows].real, data.matched[rows].imag], dim=-1)
                 lattice.add(sums[fold, c], rotations[rows], spectra, precision[rows])
-        return _State(number, self.maps_of_others(lattice, sums, data, phase), float("-inf"), torch.full((k,), 1 / k))
+        maps = self.maps_of_others(lattice, sums, data, phase)
+        return _State(number, maps, float("-inf"), torch.full((k,), 1 / k), torch.ones(n, k))
 
     def phase(self, phase: Phase, state: _State) -> _State:
         """Return the state after the steps of a phase."""
         data = self.data.up_to(phase.shells)
         lattice = Lattice(data.band)
-        maps, old, shares = state.maps, None, state.shares
+        maps, old, shares, known = state.maps, None, state.shares, state.known.clone()
         evidences: list[float] = []
         settled = 0
         for _ in range(phase.steps):
             some = self.batch(data)
-            found = self.step(some, maps)
+            sorted_already = phase.shells > _SORTED_SHELLS
+            candidates = known[some.rows] > _LEAST_PROBABLE if sorted_already else None
+            found = self.step(some, maps, candidates)
+            known[some.rows] = found.classes
             shares, settled = found.classes.mean(dim=0), settled + 1
             moves = divisions(shares, found.sums) if settled > _SETTLE else []
             if moves:
                 sums, old, settled = self.divided(some, maps, found, moves), None, 0
+                known.fill_(1.0)
             else:
                 sums = found.sums
             new = self.maps_of_others(lattice, sums, data, phase)
@@ -251,17 +261,17 @@ class _Run:
             self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness))
             if _levelled_off(evidences) and settled > _SETTLE:
                 break
-        return _State(state.number, maps, evidences[-1], shares)
+        return _State(state.number, maps, evidences[-1], shares, known)
 
     def batch(self, data: LowBand) -> _Batch:
         """Return as many particles as a step takes, others each time where there are more."""
         most = self.config.batch * self.config.classes
         if len(data) <= most:
-            return _Batch(data, self.folds)
+            return _Batch(data, self.folds, torch.arange(len(data)))
         rows = torch.randperm(len(data), generator=self.generator)[:most]
-        return _Batch(data.rows(rows), self.folds[rows])
+        return _Batch(data.rows(rows), self.folds[rows], rows)
 
-    def step(self, some: _Batch, maps: Tensor) -> Expectation:
+    def step(self, some: _Batch, maps: Tensor, candidates: Tensor | None = None) -> Expectation:
         """Return the posterior of a batch of particles, all classes as likely beforehand.
 
         By their shares a class that is ahead by chance would take all.
@@ -270,7 +280,8 @@ class _Run:
         turn = random_rotations(1, generator=self.generator)[0]
         rotations = turn @ super_fibonacci(grid_size_for_spacing(_SPACING_DEGREES / shells))
         shifts = shift_grid(some.data.band.box, shells, self.config.max_shift)
-        return expect(some.data, maps, some.folds, rotations, shifts, symmetry=self.config.symmetry)
+        group = self.config.symmetry
+        return expect(some.data, maps, some.folds, rotations, shifts, symmetry=group, candidates=candidates)
 
     def divided(self, some: _Batch, maps: Tensor, found: Expectation, moves: list[tuple[int, int]]) -> Tensor:
         """Return sums (F, K, D^3, 3) in which lost classes have got the worse half of large ones.
@@ -284,7 +295,7 @@ class _Run:
             if bool(members.any()):
                 worse |= members & (found.evidence < found.evidence[members].median())
         folds = self.config.folds
-        split = self.step(_Batch(some.data, some.folds + folds * worse), torch.cat([maps, maps])).sums
+        split = self.step(_Batch(some.data, some.folds + folds * worse, some.rows), torch.cat([maps, maps])).sums
         better, rest = split[:folds], split[folds:]
         sums = better + rest
         for lost, donor in moves:
@@ -309,7 +320,7 @@ class _Run:
         shells = self.config.schedule[-1].shells
         data = self.data.up_to(shells)
         lattice = Lattice(data.band)
-        found = self.step(_Batch(data, self.folds), state.maps)
+        found = self.step(_Batch(data, self.folds, torch.arange(len(data))), state.maps)
         maps = torch.stack([lattice.map(s, data.signal) * self.mask for s in found.sums.sum(dim=0)])
         evidence = float(found.evidence.mean())
         return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(self.history))
