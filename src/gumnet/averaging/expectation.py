@@ -135,7 +135,7 @@ def expect(
 
 @dataclass(frozen=True)
 class _Found:
-    """What is known of n particles: evidence, masses of classes, place of the best pose on the grid, its probability."""
+    """Of n particles: evidence, masses of classes, place of the best pose on the grid, and its probability."""
 
     evidence: Tensor
     masses: Tensor
