@@ -93,7 +93,8 @@ def begin(halves: list[Particles], everyone: Particles, config: AverageConfig, o
         if weakest < LEAST_EVIDENCE:
             notes.append(
                 "The first maps explain the particles hardly better than noise does "
-                f"(evidence {weakest:.2f} a particle): there may be no structure, or too few particles for their signal-to-noise."
+                f"(evidence {weakest:.2f} a particle): "
+                "there may be no structure, or too few particles for their signal-to-noise."
             )
         if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
             if agreement < AGREEMENT:
@@ -107,7 +108,8 @@ def begin(halves: list[Particles], everyone: Particles, config: AverageConfig, o
     if both.evidence < LEAST_EVIDENCE:
         notes.append(
             "The first map explains the particles hardly better than noise does "
-            f"(evidence {both.evidence:.2f} a particle): there may be no structure, or too few particles for their signal-to-noise."
+            f"(evidence {both.evidence:.2f} a particle): "
+            "there may be no structure, or too few particles for their signal-to-noise."
         )
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
 
