@@ -91,8 +91,7 @@ class Lattice:
         """Return the power of a coefficient that two sums of different particles have in common, (S + 1,).
 
         Noise averages out of the products of the two, so this is what they say of the structure at present: less than
-        its power as long as orientations are unsure. 0 or more, in
-        shells 0 ... S.
+        its power as long as orientations are unsure. 0 or more, for shells 0 ... S.
         """
         products = (first[:, :2] * second[:, :2]).sum(dim=1), first[:, 2] * second[:, 2]
         shell = self.shell.flatten().clamp(max=self.band.shells + 1)
