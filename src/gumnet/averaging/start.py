@@ -14,12 +14,14 @@ step leaves what is noise in a map as large as it was, and makes what is signal 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.expectation import Expectation, expect, shift_grid
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
@@ -102,6 +104,13 @@ class StartConfig:
     batch: int = 1000
     symmetry: PointGroup | None = None
 
+    def starts_after(self, phase: int) -> int:
+        """Return how many starts go on after a phase, counted from 1; all do before the first."""
+        left = self.starts
+        for _ in range(_FIRST_CHOICE, phase + 1):
+            left = (left + 1) // 2
+        return left
+
 
 @dataclass(frozen=True)
 class StartStep:
@@ -131,6 +140,10 @@ class StartStep:
 OnStep = Callable[[StartStep], None]
 
 
+def _steps(kept: list[dict[str, Any]]) -> list[StartStep]:
+    return [StartStep(**{**step, "shares": tuple(step["shares"])}) for step in kept]
+
+
 @dataclass(frozen=True)
 class FirstMaps:
     """Maps of all particles in a low band.
@@ -158,9 +171,37 @@ class FirstMaps:
     evidence: float
     history: tuple[StartStep, ...]
 
+    @classmethod
+    def found(cls, kept: Checkpoint) -> FirstMaps | None:
+        """Return first maps that were kept, if they were."""
+        found = kept.find("first maps")
+        if found is None:
+            return None
+        tensors, facts = found.tensors, found.facts
+        return cls(
+            tensors["maps"],
+            tensors["classes"],
+            found.poses("poses "),
+            facts["shells"],
+            facts["evidence"],
+            tuple(_steps(facts["history"])),
+        )
+
+    def keep(self, kept: Checkpoint) -> None:
+        """Keep them."""
+        tensors = {"maps": self.maps, "classes": self.classes, **tensors_of(self.poses, "poses ")}
+        history = [asdict(step) for step in self.history]
+        kept.keep("first maps", tensors, {"shells": self.shells, "evidence": self.evidence, "history": history})
+
 
 def first_maps(
-    data: LowBand, config: StartConfig, *, mask: Volume, generator: torch.Generator, on_step: OnStep | None = None
+    data: LowBand,
+    config: StartConfig,
+    *,
+    mask: Volume,
+    generator: torch.Generator,
+    on_step: OnStep | None = None,
+    kept: Checkpoint | None = None,
 ) -> FirstMaps:
     """Return first maps of n particles; see the module.
 
@@ -174,13 +215,19 @@ def first_maps(
         Deals folds, draws starts and turns grids.
     on_step
         Called after each step, to show it.
+    kept
+        Keeps what each phase leads to, and gives that of an earlier run.
     """
+    kept = Checkpoint() if kept is None else kept
     run = _Run(data, config, mask, generator, on_step)
-    states = [run.random_state(number) for number in range(1, config.starts + 1)]
-    for done, phase in enumerate(config.schedule, start=1):
+    done, states = run.kept_states(kept)
+    if not states:
+        states = [run.random_state(number) for number in range(1, config.starts + 1)]
+    for number, phase in enumerate(config.schedule[done:], start=done + 1):
         states = [run.phase(phase, state) for state in states]
-        if done >= _FIRST_CHOICE:
-            states = sorted(states, key=lambda state: -state.evidence)[: (len(states) + 1) // 2]
+        if config.starts_after(number) < len(states):
+            states = sorted(states, key=lambda state: -state.evidence)[: config.starts_after(number)]
+        run.keep_states(kept, number, states)
     return run.finished(states[0])
 
 
@@ -324,6 +371,31 @@ class _Run:
         maps = torch.stack([lattice.map(s, data.signal) * self.mask for s in found.sums.sum(dim=0)])
         evidence = float(found.evidence.mean())
         return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(self.history))
+
+    def keep_states(self, kept: Checkpoint, phases: int, states: list[_State]) -> None:
+        """Keep what the first phases led to, and where the random numbers are."""
+        tensors = {
+            "maps": torch.stack([state.maps for state in states]),
+            "shares": torch.stack([state.shares for state in states]),
+            "generator": self.generator.get_state(),
+        }
+        facts = {
+            "numbers": [state.number for state in states],
+            "evidence": [state.evidence for state in states],
+            "history": [asdict(step) for step in self.history],
+        }
+        kept.keep(f"phase {phases}", tensors, facts)
+
+    def kept_states(self, kept: Checkpoint) -> tuple[int, list[_State]]:
+        """Return how many phases an earlier run finished, and what they led to; go on from there."""
+        for phases in range(len(self.config.schedule), 0, -1):
+            found = kept.find(f"phase {phases}")
+            if found is not None:
+                self.generator.set_state(found.tensors["generator"])
+                self.history = _steps(found.facts["history"])
+                columns = (found.facts["numbers"], found.tensors["maps"], found.facts["evidence"])
+                return phases, [_State(*row) for row in zip(*columns, found.tensors["shares"], strict=True)]
+        return 0, []
 
     def tell(self, step: StartStep) -> None:
         """Keep a step, and show it."""
