@@ -21,16 +21,18 @@ from gumnet.particles import Particles
 from gumnet.types import Volume
 
 START_SHIFT = 1 / 8
-"""Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with the
-third power of it, and the iterations that follow search further."""
+"""Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with
+the third power of it, and the iterations that follow search further."""
 AGREEMENT = 0.5
-"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one structure:
-maps of one structure correlate by 0.9, unrelated ones put on each other by 0.3 or less."""
+"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one
+structure: maps of one structure correlate by 0.9, unrelated ones put on each other by 0.3 or less."""
 LEAST_EVIDENCE = 0.3
-"""Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or less."""
+"""Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or
+less."""
+_PHASES_OF_CLASSES = 3
 _SALT = 0x5EED_0F_57A7
-"""Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed would
-else draw the true rotations, and the start begin with them."""
+"""Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed
+would else draw the true rotations, and the start begin with them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ def find(
     schedule = tuple(phase for phase in SCHEDULE if phase.shells <= (box - 1) // 2) or (
         Phase((box - 1) // 2, 12, 0.5, 0.5),
     )
+    if classes > 1:
+        # By then particles are sorted; the search that follows finds their poses from there.
+        schedule = schedule[:_PHASES_OF_CLASSES]
     group = point_group(config.symmetry)
     settings = StartConfig(
         classes=classes,
@@ -114,22 +119,22 @@ def begin(
         weakest = min(one.evidence for one in found)
         if weakest < LEAST_EVIDENCE:
             notes.append(
-                f"The first maps explain the particles hardly better than noise does (evidence {weakest:.2f} a particle): "
-                "there may be no structure, or too few particles for their signal-to-noise."
+                f"The first maps explain the particles hardly better than noise does (evidence {weakest:.2f} a "
+                "particle): there may be no structure, or too few particles for their signal-to-noise."
             )
         if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
             if agreement < AGREEMENT:
                 notes.append(f"The first maps of the halves, found apart, do not agree (correlation {agreement:.2f}).")
             return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
         notes.append(
-            f"The halves found first maps that do not agree (correlation {agreement:.2f}), so both start from one map of "
-            f"all particles, up to shell {shells}: only finer shells are independent."
+            f"The halves found first maps that do not agree (correlation {agreement:.2f}), so both start from one map "
+            f"of all particles, up to shell {shells}: only finer shells are independent."
         )
     both = find(everyone, config, "all particles", 1, on_start, kept)
     if both.evidence < LEAST_EVIDENCE:
         notes.append(
-            f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a particle): "
-            "there may be no structure, or too few particles for their signal-to-noise."
+            f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a "
+            "particle): there may be no structure, or too few particles for their signal-to-noise."
         )
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
 

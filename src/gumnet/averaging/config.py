@@ -24,16 +24,17 @@ class AverageConfig:
     Parameters
     ----------
     iterations
-        How often to align and average once there are first maps; 0 averages at the particles' own poses, which the others
-        ignore.
+        How often to align and average once there are first maps; 0 averages at the particles' own poses, which the
+        others ignore.
     classes
-        Number of classes. With more than one, particles are sorted by first maps of all of them together, and each class is
-        averaged by itself.
+        Number of classes. With more than one, particles are sorted by first maps of all of them together, and each
+        class is averaged by itself.
     start
-        Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half finds its
-        own, so that the halves have nothing in common. "together": all particles find one in low shells, which both halves
-        start from; only finer shells are independent then. "auto": halves, and together where these do not agree. "blob":
-        the average of each half as it is, without transformation, as a start for methods other than "exhaustive".
+        Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half
+        finds its own, so that the halves have nothing in common. "together": all particles find one in low shells,
+        which both halves start from; only finer shells are independent then. "auto": halves, and together where these
+        do not agree. "blob": the average of each half as it is, without transformation, as a start for methods other
+        than "exhaustive".
     method
         "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
@@ -49,8 +50,8 @@ class AverageConfig:
     low_pass_angstrom
         Resolution of the first iteration; that of the first maps unless given, or shell 4 of the box with ``initial``.
     max_shift
-        Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on unless
-        given.
+        Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on
+        unless given.
     model
         Network, or path of its weights, for method "gumnet".
     seed

@@ -1,13 +1,13 @@
 """Two halves of a set, aligned and averaged in turn, each to its own average.
 
 Two halves never meet
-    Each half starts from its own first map (`gumnet.averaging.begin`), is aligned to its own average, and averaged again.
-    The band rises as far as the halves agree.
+    Each half starts from its own first map (`gumnet.averaging.begin`), is aligned to its own average, and averaged
+    again. The band rises as far as the halves agree.
 A common frame
     Started apart, the halves come out turned and shifted against each other. After each iteration the map of half 2 is
     aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and the
-    resolution to which the halves agree are all that passes between them. What the fit itself adds to their correlation is
-    measured and taken off (`gumnet.averaging.frame`).
+    resolution to which the halves agree are all that passes between them. What the fit itself adds to their correlation
+    is measured and taken off (`gumnet.averaging.frame`).
 The reference
     Summed spectra with their summed weights: what no particle observed is not compared, and what many observed counts
     more (see `gumnet.alignment.score`).
@@ -44,11 +44,11 @@ from gumnet.resolution.phase_randomisation import phase_randomisation
 from gumnet.types import Volume
 
 START_SHELLS = 4
-"""Highest shell of the first iteration from a blob or a given map: 96 A in a box of 32 voxels of 12 A. A particle half as
-wide as its box has two periods of it across; finer ones are out of phase until the orientations are about right."""
+"""Highest shell of the first iteration from a blob or a given map: 96 A in a box of 32 voxels of 12 A. A particle half
+as wide as its box has two periods of it across; finer ones are out of phase until the orientations are about right."""
 RISEN_SHELLS = 7
 """Least highest shell of the last iterations."""
-GLOBAL_ITERATIONS = 2
+GLOBAL_ITERATIONS = 3
 """Iterations that search all rotations; those that follow refine the poses that these found, at a third of the cost."""
 
 
@@ -69,8 +69,8 @@ def iterate(
     particles
         n particles, all in half set 1 or 2.
     beginning
-        What the halves start from; None averages at the particles' own poses, or starts from the average of each half as
-        it is where there are iterations.
+        What the halves start from; None averages at the particles' own poses, or starts from the average of each half
+        as it is where there are iterations.
     class_number
         For the history.
     kept
@@ -113,7 +113,13 @@ def iterate(
         local = beginning is not None and number > GLOBAL_ITERATIONS
         for i in (0, 1):
             halves[i] = _align(
-                halves[i], sums[i] if sums else None, None if first is None else first[i], config, band_angstrom, local, place
+                halves[i],
+                sums[i] if sums else None,
+                None if first is None else first[i],
+                config,
+                band_angstrom,
+                local,
+                place,
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
         sums = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
@@ -166,8 +172,8 @@ def _band(
 ) -> int:
     """Return the highest shell of iteration ``number``.
 
-    From first maps it is theirs, and from then on what the halves agreed on. From anything else it rises evenly, and the
-    last iterations, a third of them, use what the halves agreed on.
+    From first maps it is theirs, and from then on what the halves agreed on. From anything else it rises evenly, and
+    the last iterations, a third of them, use what the halves agreed on.
     """
     highest = (box - 1) // 2
     if beginning is not None and config.low_pass_angstrom is None:

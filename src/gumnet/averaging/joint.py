@@ -1,7 +1,7 @@
 """The average of a particle set: at given poses, or joint alignment from nothing, with classes.
 
-First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each half
-is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
+First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each
+half is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
 particles, K at a time, and each is then averaged by itself, its halves starting from its map.
 """
 
@@ -53,8 +53,8 @@ def average(
         settings (`gumnet.journal.Journal.open` checks that they are): on a CPU the result is that of a run that was not
         stopped, to the bit.
     place
-        Where particles are aligned and summed, after the first maps; in this process, on the device of ``config``, unless
-        given. The result is the same on one worker and on many.
+        Where particles are aligned and summed, after the first maps; in this process, on the device of ``config``,
+        unless given. The result is the same on one worker and on many.
 
     Raises
     ------

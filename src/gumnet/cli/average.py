@@ -139,7 +139,7 @@ def average(
                 method=method,
                 refine=not no_refine,
                 symmetry=symmetry,
-                mask=None if mask is None else AUTO if mask == AUTO else read_mask(Path(mask)),
+                mask=None if mask is None else "auto" if mask == AUTO else read_mask(Path(mask)),
                 initial=None if initial is None else matching_map(initial, data),
                 low_pass_angstrom=low_pass,
                 max_shift=max_shift,
