@@ -13,7 +13,7 @@ from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.joint import average
 from gumnet.averaging.result import Average
-from gumnet.averaging.start import Phase, StartConfig, StartStep
+from gumnet.averaging.start_config import Phase, StartConfig, StartStep
 from gumnet.averaging.start_progress import StartShare
 from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gumnet.averaging.config import AverageConfig
-from gumnet.averaging.start import Phase
+from gumnet.averaging.start_config import Phase
 from gumnet.cli.main import main
 from gumnet.io.mrc import read_map
 from gumnet.io.read import read_particles
