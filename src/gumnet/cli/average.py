@@ -25,6 +25,7 @@ from gumnet.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from gumnet.averaging.config import AverageConfig
     from gumnet.averaging.result import Average
 
 
@@ -55,8 +56,8 @@ def average(
     of the particles as they are. Two halves of the particles are kept apart
     throughout. --iterations 0 averages at the poses of the table.
 
-    OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star and
-    report.html, all of them or none.
+    OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star, view.cxc for
+    ChimeraX, report.html and its figures, all of them or none.
 
     Parameters
     ----------
@@ -89,7 +90,9 @@ def average(
     device = common.start()
     from gumnet.averaging.config import AverageConfig
     from gumnet.averaging.joint import average as run
-    from gumnet.report.average import REPORT, iteration_words, key_figures, write_average
+    from gumnet.report.average import REPORT, key_figures
+    from gumnet.report.average_files import write_average
+    from gumnet.report.average_steps import iteration_words
     from gumnet.report.folder import whole_folder
 
     with whole_folder(out, overwrite=output.overwrite) as folder:
@@ -114,18 +117,23 @@ def average(
         seconds = {"reading": read - start, "aligning and averaging": time.perf_counter() - read}
         write_average(folder, made)
         settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
-        _write_report(folder / REPORT, made, settings, seconds)
+        _write_report(folder, made, settings, seconds, config)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
 
 
-def _write_report(path: Path, average: Average, settings: dict[str, str], seconds: dict[str, float]) -> None:
-    from gumnet.report.average import convergence_section, key_figures, map_section
-    from gumnet.report.page import write_report
-    from gumnet.report.sections import provenance_section
+def _write_report(
+    folder: Path, average: Average, settings: dict[str, str], seconds: dict[str, float], config: AverageConfig
+) -> None:
+    from gumnet.report.average import write_average_report
 
-    sections = [map_section(average)]
-    if len(average.history) > 1:
-        sections.append(convergence_section(average))
-    sections.append(provenance_section(command_line(), versions(), settings, seconds))
-    lead = f"{len(average.particles)} particles of {settings['Particles']}."
-    write_report(path, title="Average", lead=lead, key_figures=key_figures(average), sections=sections)
+    write_average_report(
+        folder,
+        average,
+        lead=f"{len(average.particles)} particles of {settings['Particles']}.",
+        command=command_line(),
+        versions=versions(),
+        settings=settings,
+        seconds=seconds,
+        mask=config.mask,
+        seed=config.seed,
+    )
