@@ -31,8 +31,10 @@ def average_of(halves: Volumes) -> Average:
     )
 
 
-def full_average(generator: torch.Generator, *, particles: int = 24, class_number: int = 1, noise: float = 0.15) -> Average:
-    """Return an average with everything in it: poses, confidences, history and starts; every fourth particle is unsure."""
+def full_average(
+    generator: torch.Generator, *, particles: int = 24, class_number: int = 1, noise: float = 0.15
+) -> Average:
+    """Return an average with poses, confidences, history and starts; every fourth particle is unsure."""
     _, halves = noisy_phantom(BOX, noise, generator)
     poses = Poses(
         random_rotations(particles, generator=generator),
@@ -41,7 +43,9 @@ def full_average(generator: torch.Generator, *, particles: int = 24, class_numbe
         torch.where(torch.arange(particles) % 4 == 0, 0.25, 0.9).double(),
         torch.full((particles,), 4.0, dtype=torch.float64),
     )
-    history = tuple(Iteration(i, 60.0 / i, 0.3 + 0.1 * i, 50.0 / i, 90.0 / i**3, 1.0 / i, class_number) for i in (1, 2, 3))
+    history = tuple(
+        Iteration(i, 60.0 / i, 0.3 + 0.1 * i, 50.0 / i, 90.0 / i**3, 1.0 / i, class_number) for i in (1, 2, 3)
+    )
     starts = tuple(
         StartStep(start, shells, 0.1 * step + 0.02 * start, (1.0,), 0.5)
         for _half in (1, 2)

@@ -1,4 +1,4 @@
-"""The report in a real browser, where one is installed: no script errors, a surface that turns, and one without WebGL."""
+"""The report in a real browser, where one is installed: no script errors, a surface that turns, a still one without."""
 
 from __future__ import annotations
 
@@ -18,34 +18,45 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
 
 SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-extensions --enable-logging=stderr --virtual-time-budget=3000"
-).split()
-# What a user would do: all keys, the buttons, and a drag. Each step writes what the canvas shows.
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=3000",
+)
+# What a user would do: keys and buttons. Each step writes what the canvas shows.
 ACTIONS = """<script>
 const canvas = document.querySelector("canvas"), seen = [];
 const acts = ["ArrowRight", "ArrowLeft", "ArrowDown", "+", "Home"].map((key) => () =>
   canvas.dispatchEvent(new KeyboardEvent("keydown", { key, cancelable: true })));
 acts.push(() => document.querySelectorAll("button[data-mesh]")[1].click());
 acts.push(() => document.querySelector("button[data-act=closer]").click());
-const next = () => requestAnimationFrame(() => requestAnimationFrame(() => {
+const next = () => requestAnimationFrame(() => {
   seen.push(canvas.dataset.view);
   document.body.dataset.seen = seen.join("|");
   const gl = canvas.getContext("webgl"), pixels = new Uint8Array(4 * canvas.width * canvas.height);
   gl.readPixels(0, 0, canvas.width, canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
   document.body.dataset.drawn = pixels.filter((value, i) => i % 4 === 3 && value > 0).length / (pixels.length / 4);
   if (acts.length) { acts.shift()(); next(); }
-}));
-next();
+});
+requestAnimationFrame(next);
 </script></body>"""
 
 
-def opened(path: Path, profile: Path, *switches: str) -> tuple[str, str]:
-    """Return a page as the browser leaves it after its scripts ran, and what it logged."""
+def opened(path: Path, profile: Path, *switches: str) -> tuple[str, list[str]]:
+    """Return a page as the browser leaves it after its scripts ran, and what its console says."""
     assert BROWSER is not None
     command = [BROWSER, *SWITCHES, f"--user-data-dir={profile}", *switches, "--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    return done.stdout, done.stderr
+    # The canvas is read here, which WebGL calls slow.
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "GL Driver Message" not in line]
+    return done.stdout, said
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,7 @@ def test_the_surface_turns_with_keys_and_buttons_and_nothing_fails(html: str, tm
     dom, log = opened(path, tmp_path / "profile", "--enable-unsafe-swiftshader", "--window-size=400,800")
     if 'data-state="ready"' not in dom:
         pytest.skip("this Chromium has no WebGL")
-    assert "CONSOLE" not in log
+    assert log == []
     found = re.search('data-seen="([^"]*)"', dom)
     assert found is not None
     first, right, back, down, closer, home, other, button = found[1].split("|")
@@ -77,6 +88,6 @@ def test_the_policy_lets_the_script_run_and_without_webgl_the_still_picture_stay
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")
     dom, log = opened(path, tmp_path / "profile", "--disable-3d-apis")
-    assert "CONSOLE" not in log
+    assert log == []
     assert re.search('<figure class="viewer" hidden', dom)
     assert '<div class="still">' in dom

@@ -60,6 +60,7 @@ def test_packed_meshes_hold_what_the_viewer_reads() -> None:
     n, m = np.frombuffer(content, "<u4", 2)
     assert (n, m) == (len(mesh.points), len(mesh.triangles))
     points = np.frombuffer(content, "<i2", 3 * n, 8).reshape(-1, 3) / 16384
+    n, m = int(n), int(m)
     start = 8 + -(-6 * n // 4) * 4
     normals = np.frombuffer(content, "i1", 4 * n, start).reshape(-1, 4)[:, :3] / 127
     triangles = np.frombuffer(content, "<u2", 3 * m, start + 4 * n).reshape(-1, 3)

@@ -113,9 +113,7 @@ def notes(average: Average, cones: ConicalFsc) -> list[str]:
 def figures_of(sections: Sequence[Section]) -> list[Figure]:
     """Return all figures of sections, those that stand in for what turns too."""
     return [
-        figure
-        for section in sections
-        for figure in (*(viewer.still for viewer in section.viewers), *section.figures)
+        figure for section in sections for figure in (*(viewer.still for viewer in section.viewers), *section.figures)
     ]
 
 

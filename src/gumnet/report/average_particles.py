@@ -21,20 +21,31 @@ FLAGGED_BELOW = 0.5
 _MOST_LISTED = 200
 
 
-def orientation_words(average: Average) -> tuple[str, tuple[str, ...]]:
-    """Return how viewing directions cover the sphere, in words, and those again as a note if it is not evenly."""
-    found = coverage(seen_from(average.particles.poses.rotations))
-    return found.words(), (found.words(),) if found.is_preferred else ()
+def orientation_words(average: Average) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return how viewing directions cover the sphere, in words, and as notes those that are not even.
+
+    Each class has a frame of its own, so each is looked at by itself.
+    """
+    parts = average.classes or (average,)
+    found = [coverage(seen_from(part.particles.poses.rotations)) for part in parts]
+    said = [
+        f"Class {int(part.particles.classes[0])}: {each.words()}" if average.classes else each.words()
+        for part, each in zip(parts, found, strict=True)
+    ]
+    return tuple(said), tuple(words for words, each in zip(said, found, strict=True) if each.is_preferred)
 
 
 def orientation_section(average: Average) -> Section:
-    """Return the distribution of orientations."""
+    """Return the distribution of orientations; of several classes the figure shows the largest."""
+    shown = max(average.classes, key=lambda part: len(part.particles), default=average)
     caption = (
-        "Directions of the beam and of the tilt axis of every particle, in the frame of the map (Mollweide: equal areas; z is "
-        "up). Colour is the density, smoothed; points are particles. Symmetry, if there is any, is not applied."
+        "Directions of the beam and of the tilt axis of every particle, in the frame of the map (Mollweide: equal areas; "
+        "z is up). Colour is the density, smoothed; points are particles. Symmetry, if there is any, is not applied."
     )
-    figure = sphere_figure(average.particles.poses.rotations, caption=caption)
-    return Section("Orientations", (orientation_words(average)[0],), (figure,))
+    if average.classes:
+        caption += " Of the largest class: each class has a frame of its own."
+    figure = sphere_figure(shown.particles.poses.rotations, caption=caption)
+    return Section("Orientations", orientation_words(average)[0], (figure,))
 
 
 def flagged(average: Average) -> Tensor:
@@ -57,8 +68,8 @@ def sureness_words(average: Average) -> tuple[str, tuple[str, ...]]:
     if not low:
         return f"All confidences are {FLAGGED_BELOW:g} or more.{rest}", ()
     note = (
-        f"{low} of {n} particles ({100 * low / n:.0f} %) have a confidence below {FLAGGED_BELOW:g}: they are flagged by "
-        f"column gumnetConfidence of particles.star, and are in the average, not dropped.{rest}"
+        f"{low} of {n} particles ({100 * low / n:.0f} %) have a confidence below {FLAGGED_BELOW:g}: they are flagged "
+        f"by column gumnetConfidence of particles.star, and are in the average, not dropped.{rest}"
     )
     return note, (note,)
 

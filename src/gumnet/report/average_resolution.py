@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from gumnet.resolution.conical import ConicalFsc
     from gumnet.types import Volume
 
-MASKED, WHOLE = "half maps in mask", "half maps, no mask"
+MASKED, WHOLE = "half maps in mask, corrected", "half maps, no mask"
+NOT_CORRECTED, RANDOM = "in mask, not corrected", "in mask, random phases"
 
 
 def half_map_curves(average: Average) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -61,7 +62,7 @@ def half_map_words(average: Average) -> str:
 
 
 def resolution_section(average: Average, cones: ConicalFsc, *, mask: Volume | None = None, seed: int = 0) -> Section:
-    """Return the correlation of the half maps: in the mask if there is one, without it, with random phases, by direction.
+    """Return the correlation of the half maps: in the mask if there is one, without it, at random, and by direction.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def resolution_section(average: Average, cones: ConicalFsc, *, mask: Volume | No
     caption = "Fourier shell correlation of the half maps."
     if mask is not None:
         found = phase_randomisation(average.half_maps, mask.cpu(), voxel_size_angstrom=size, generator=seeded(seed))
-        curves = {**curves, "not corrected": found.masked, "random phases": found.randomised}
+        curves = {**curves, NOT_CORRECTED: found.masked, RANDOM: found.randomised}
         caption += (
             " In the mask, what the mask adds is taken off: it is what still correlates in it with random phases"
             + (f" from shell {found.randomised_from_shell} on." if found.randomised_from_shell else " (none are here).")
@@ -106,7 +107,7 @@ def _cone_curves(average: Average, cones: ConicalFsc) -> Figure:
         voxel_size_angstrom=average.particles.voxel_size_angstrom,
         box=average.particles.box,
         thresholds={name: (cones.threshold, value) for name, value in zip(names, values, strict=True)},
-        caption=f"Directional FSC: within {cones.half_angle_degrees:g}° of the best and of the worst direction, no mask.",
+        caption=f"Directional FSC: within {cones.half_angle_degrees:g}° of the best and the worst direction, no mask.",
         name="fsc_directions",
     )
 
@@ -134,7 +135,7 @@ def _cone_map(cones: ConicalFsc) -> Figure:
         reach = f"from {values.min():.1f} to {values.max():.1f} Å" if len(values) else "no resolution"
         alt = f"Resolution in {len(finite)} directions, {reach}; {none} directions have none."
         caption = (
-            f"Resolution in {len(finite)} directions of the map, {reach}, z towards you. Each is noisier than the whole: "
-            f"trust the words above. Grey: no resolution ({none})."
+            f"Resolution in {len(finite)} directions of the map, {reach}, z towards you. Each is noisier than the "
+            f"whole: trust the words above. Grey: no resolution ({none})."
         )
         return finish(drawing, alt, caption, "resolution_directions")

@@ -24,14 +24,16 @@ def iteration_words(step: Iteration) -> str:
 def searches(starts: tuple[StartStep, ...]) -> list[dict[int, list[StartStep]]]:
     """Return the steps of each search for first maps, by number of the start.
 
-    Searches, such as those of the two halves, follow each other. In one the band never falls, and in its first, where all
-    starts take part in order, neither does the number of the start.
+    Searches, such as those of the two halves, follow each other. In one the band never falls, and in its first, where
+    all starts take part in order, neither does the number of the start.
     """
     found: list[dict[int, list[StartStep]]] = []
     first, last = None, None
     for step in starts:
-        fell = last is not None and first is not None and (
-            step.shells < last.shells or (step.shells == first.shells and step.start < last.start)
+        fell = (
+            last is not None
+            and first is not None
+            and (step.shells < last.shells or (step.shells == first.shells and step.start < last.start))
         )
         if first is None or fell:
             found.append({})
@@ -75,13 +77,15 @@ def starts_section(average: Average) -> Section:
     header = ("Search and start", "Steps", "Last shell", "Evidence", "Sureness", "Shares of classes")
     words = (
         "The first maps come from random orientations. Evidence is the mean logarithm of how much likelier maps of the "
-        "other particles make a particle than no structure does; it falls where the band widens and more noise comes in."
+        "other particles make a particle than no structure does; it may fall where the band widens."
     )
     if len(parts) == 2:
         words += " Half 1 and half 2 searched apart from each other."
     elif len(parts) == 3:
         words += " Half 1 and half 2 searched apart from each other, then all particles together."
-    return Section("First maps", (words,), tuple(figures), (Table("How starts ended", header, tuple(rows), folded=True),))
+    return Section(
+        "First maps", (words,), tuple(figures), (Table("How starts ended", header, tuple(rows), folded=True),)
+    )
 
 
 def convergence_section(average: Average) -> Section:
@@ -102,7 +106,7 @@ def convergence_section(average: Average) -> Section:
                 {"half maps agree to": resolutions, "used to align": [step.band_angstrom for step in history]},
                 xlabel="iteration",
                 ylabel="resolution (Å)",
-                caption=f"Resolution of the half maps after each iteration, and the band that its alignment used.{which}",
+                caption=f"Resolution of the half maps after each iteration, and the band it was aligned in.{which}",
                 name=f"convergence{ending}",
             )
         )
@@ -113,7 +117,7 @@ def convergence_section(average: Average) -> Section:
                     {"rotation": [step.mean_change_degrees for step in history[1:]]},
                     xlabel="iteration",
                     ylabel="mean change (degrees)",
-                    caption=f"How far rotations moved from one iteration to the next. The first starts from none.{which}",
+                    caption=f"How far rotations moved from one iteration to the next; the first has none before.{which}",
                     name=f"changes{ending}",
                 )
             )

@@ -43,7 +43,7 @@ caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom
 th, td { text-align: right; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 thead th { font-weight: 600; border-bottom-width: 2px; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; min-width: 4.5rem; }
 thead th, td { white-space: nowrap; }
 table.words th, table.words td { text-align: left; }
 table.words td { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
@@ -56,13 +56,16 @@ summary { cursor: pointer; color: var(--accent); }
 .notes li { margin: .3rem 0; overflow-wrap: anywhere; }
 .viewer canvas { display: block; width: 100%; aspect-ratio: 4 / 3; touch-action: none; cursor: grab;
   background: var(--panel); border-radius: .6rem; }
-.viewer .choice { display: flex; flex-wrap: wrap; gap: .4rem; margin-top: .5rem; justify-content: space-between; }
+.viewer .choice { display: flex; flex-wrap: wrap; gap: .4rem; margin-top: .5rem; }
+.viewer .choice span { margin-left: auto; }
 .viewer button { font: inherit; font-size: .88rem; color: var(--ink); background: var(--panel); cursor: pointer;
-  border: 1px solid var(--line); border-radius: .4rem; padding: .25rem .7rem; margin-right: .3rem; min-height: 2.2rem; }
+  border: 1px solid var(--line); border-radius: .4rem; padding: .25rem .7rem; min-height: 2.2rem; }
+.viewer .choice span button { margin-left: .3rem; }
 .viewer button[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); }
 .still.printed { display: none; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-@media print { .viewer { display: none; } .still.printed { display: block; } details:not([open]) > :not(summary) { display: block; } }
+@media print { .viewer { display: none; } .still.printed { display: block; }
+  details:not([open]) > :not(summary) { display: block; } }
 """
 
 

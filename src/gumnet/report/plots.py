@@ -253,7 +253,9 @@ def histogram_figure(
     counts, _ = torch.histogram(values.clamp(max=limit), edges)
     with style():
         drawing, axes = new_drawing()
-        axes.bar(edges[:-1].numpy(), counts.numpy(), width=(limit - start) / bins, align="edge", color=SERIES[0], linewidth=0)
+        axes.bar(
+            edges[:-1].numpy(), counts.numpy(), width=(limit - start) / bins, align="edge", color=SERIES[0], linewidth=0
+        )
         for (mark, value), colour, dash in zip(marks.items(), SERIES[1:], ("-", "--"), strict=False):
             axes.axvline(min(value, limit), color=colour, linewidth=1.6, linestyle=dash, label=f"{mark} {value:.2f}")
         if beyond:

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 PIXELS = 180
 LIGHT = (0.35, 0.45, 0.82)
 """Direction to the light, in the frame of the viewer: x right, y up, z to the eye. As in ``viewer.js``."""
-VIEWS = {"z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)), "y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)), "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0))}
+VIEWS = {
+    "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
+}
 """Right, up and towards the eye, in (x, y, z), by the axis that is looked along: as slices across it lie."""
 
 
 def shaded(volume: Volume, level: float, view: Rotations, *, pixels: int = PIXELS) -> NDArray[np.float64]:
-    """Return a picture (P, P, 4) of the surface of a volume (N, N, N): colours and opacity, its first row at the bottom.
+    """Return a picture (P, P, 4) of the surface of a volume (N, N, N): colours and opacity, the first row at the bottom.
 
     Parameters
     ----------

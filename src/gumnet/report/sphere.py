@@ -130,6 +130,7 @@ def density(directions: Vectors, points: Vectors, width_degrees: float) -> Tenso
 def sphere_figure(rotations: Rotations, *, caption: str, name: str = "orientations") -> Figure:
     """Return the directions of the beam and of the tilt axis on the sphere of the reference, (n, 3, 3), Mollweide."""
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.patheffects import withStroke
 
     longitudes, latitudes = np.linspace(-np.pi, np.pi, 121), np.linspace(-np.pi / 2, np.pi / 2, 61)
     longitude, latitude = np.meshgrid((longitudes[1:] + longitudes[:-1]) / 2, (latitudes[1:] + latitudes[:-1]) / 2)
@@ -157,10 +158,26 @@ def sphere_figure(rotations: Rotations, *, caption: str, name: str = "orientatio
                 linewidths=0.3,
                 rasterized=len(shown) > 300,
             )
-            for label, (east, north) in {"x": (0, 0), "y": (np.pi / 2, 0), "-y": (-np.pi / 2, 0), "z": (0, 1.5)}.items():
-                panel.annotate(label, (east, north), color="#ff9d5c", fontsize=9, ha="center", va="center", weight="bold")
+            for label, (east, north) in {
+                "x": (0, 0),
+                "y": (np.pi / 2, 0),
+                "-y": (-np.pi / 2, 0),
+                "z": (0, 1.5),
+            }.items():
+                panel.annotate(
+                    label,
+                    (east, north),
+                    color="white",
+                    fontsize=9,
+                    ha="center",
+                    va="center",
+                    weight="bold",
+                    path_effects=[withStroke(linewidth=2.0, foreground="#333333")],
+                )
             panel.set(xticks=[], yticks=[])
             panel.set_title(f"{title} in the frame of the map", fontsize=8.5, color=INK)
-            drawing.colorbar(image, ax=panel, label="times the mean", shrink=0.8)
+            bar = drawing.colorbar(image, ax=panel, shrink=0.8)
+            bar.set_label("times the mean", fontsize=8.5)
+            bar.ax.tick_params(labelsize=8)
             alts.append(f"{title}: densest {float(dense.max()):.1f} times the mean, {100 * found.empty:.0f} % empty")
         return finish(drawing, f"{len(rotations)} particles on the sphere. {'; '.join(alts)}.", caption, name)

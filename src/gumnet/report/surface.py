@@ -1,8 +1,8 @@
 """Surfaces of maps as triangles: naive surface nets.
 
-Each cell of eight voxels that the surface passes gets one point, the mean of where its edges are crossed; each edge that
-is crossed joins the points of its four cells. Source: Gibson, MICCAI 1998 (LNCS 1496), 888. A third of the triangles of
-marching cubes, and no tables; the surface is closed, since the box is taken to be empty outside.
+Each cell of eight voxels that the surface passes gets one point, the mean of where its edges are crossed; each edge
+that is crossed joins the points of its four cells. Source: Gibson, MICCAI 1998 (LNCS 1496), 888. It needs no tables, and
+the surface is closed, since the box is taken to be empty outside.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Mesh:
 
 
 def surface(volume: Volume, level: float) -> Mesh:
-    """Return the surface at which a volume (N, N, N), [z, y, x], goes through ``level``; empty where it nowhere does."""
+    """Return the surface at which a volume (N, N, N), [z, y, x], goes through ``level``; empty if it never does."""
     box = volume.shape[-1]
     values: Floats = volume.detach().cpu().double().numpy()
     # A layer outside, as far below the level as the lowest voxel, closes what reaches the face of the box.
@@ -122,7 +122,9 @@ def outward(values: Floats, places: Floats) -> Floats:
     """Return the unit vectors (n, 3), (x, y, z), in which a volume falls at places (n, 3), [z, y, x] in voxels."""
     from scipy.ndimage import map_coordinates
 
-    fall = np.stack([-map_coordinates(part, places.T, order=1, mode="nearest") for part in np.gradient(values)[::-1]], 1)
+    fall = np.stack(
+        [-map_coordinates(part, places.T, order=1, mode="nearest") for part in np.gradient(values)[::-1]], 1
+    )
     length: Floats = np.linalg.norm(fall, axis=1, keepdims=True)
     return fall / np.where(length > 0, length, 1.0)
 

@@ -26,7 +26,7 @@
 
   const start = (box) => {
     const canvas = box.querySelector("canvas"), buttons = [...box.querySelectorAll("button[data-mesh]")];
-    const gl = canvas.getContext("webgl", { antialias: true, preserveDrawingBuffer: true });
+    const gl = canvas.getContext("webgl", { antialias: true });
     if (!gl || !gl.getExtension("OES_element_index_uint")) return;
     const program = gl.createProgram();
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {

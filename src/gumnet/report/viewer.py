@@ -58,7 +58,11 @@ def viewer_markup(viewer: Viewer, still: str) -> str:
     )
     acts = "".join(
         f'<button type="button" data-act="{act}" aria-label="{words}">{sign}</button>'
-        for act, words, sign in (("closer", "larger", "+"), ("further", "smaller", "−"), ("reset", "turn back", "reset"))
+        for act, words, sign in (
+            ("closer", "larger", "+"),
+            ("further", "smaller", "−"),
+            ("reset", "turn back", "reset"),
+        )
     )
     return (
         f'<div class="surface"><figure class="viewer" hidden><canvas tabindex="0" role="img" '
