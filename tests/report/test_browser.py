@@ -40,6 +40,7 @@ acts.push(() => document.querySelector("button[data-act=closer]").click());
 const next = () => requestAnimationFrame(() => {
   seen.push(canvas.dataset.view);
   document.body.dataset.seen = seen.join("|");
+  document.body.dataset.beyond = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const gl = canvas.getContext("webgl"), pixels = new Uint8Array(4 * canvas.width * canvas.height);
   gl.readPixels(0, 0, canvas.width, canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
   document.body.dataset.drawn = pixels.filter((value, i) => i % 4 === 3 && value > 0).length / (pixels.length / 4);
@@ -81,6 +82,7 @@ def test_the_surface_turns_with_keys_and_buttons_and_nothing_fails(html: str, tm
     drawn = re.search('data-drawn="([^"]*)"', dom)
     assert drawn is not None
     assert 0.01 < float(drawn[1]) < 0.9, "something is on the canvas, and not all over"
+    assert 'data-beyond="0"' in dom, "a small screen need not scroll sideways"
     assert re.search('aria-pressed="true"[^>]*>level', dom)
 
 

@@ -39,7 +39,7 @@ def orientation_section(average: Average) -> Section:
     """Return the distribution of orientations; of several classes the figure shows the largest."""
     shown = max(average.classes, key=lambda part: len(part.particles), default=average)
     caption = (
-        "Directions of the beam and of the tilt axis of every particle, in the frame of the map (Mollweide: equal areas; "
+        "Directions of the beam and of the tilt axis of the particles, in the map's frame (Mollweide: equal areas; "
         "z is up). Colour is the density, smoothed; points are particles. Symmetry, if there is any, is not applied."
     )
     if average.classes:

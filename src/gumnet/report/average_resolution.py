@@ -75,7 +75,9 @@ def resolution_section(average: Average, cones: ConicalFsc, *, mask: Volume | No
     curves, reached = half_map_curves(average)
     caption = "Fourier shell correlation of the half maps."
     if mask is not None:
-        found = phase_randomisation(average.half_maps, mask.cpu(), voxel_size_angstrom=size, generator=seeded(seed))
+        found = phase_randomisation(
+            average.half_maps.cpu(), mask.cpu(), voxel_size_angstrom=size, generator=seeded(seed)
+        )
         curves = {**curves, NOT_CORRECTED: found.masked, RANDOM: found.randomised}
         caption += (
             " In the mask, what the mask adds is taken off: it is what still correlates in it with random phases"

@@ -117,7 +117,7 @@ def convergence_section(average: Average) -> Section:
                     {"rotation": [step.mean_change_degrees for step in history[1:]]},
                     xlabel="iteration",
                     ylabel="mean change (degrees)",
-                    caption=f"How far rotations moved from one iteration to the next; the first has none before.{which}",
+                    caption=f"How far rotations moved from one iteration to the next.{which}",
                     name=f"changes{ending}",
                 )
             )

@@ -31,7 +31,7 @@ VIEWS = {
 
 
 def shaded(volume: Volume, level: float, view: Rotations, *, pixels: int = PIXELS) -> NDArray[np.float64]:
-    """Return a picture (P, P, 4) of the surface of a volume (N, N, N): colours and opacity, the first row at the bottom.
+    """Return a picture (P, P, 4) of the surface of a volume (N, N, N): colours and opacity, from the bottom row up.
 
     Parameters
     ----------

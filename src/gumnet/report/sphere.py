@@ -50,7 +50,7 @@ class Coverage:
         How often directions at random are as uneven: the smaller of Rayleigh's test (more on one side) and Bingham's
         (more along an axis or in a plane), doubled.
     densest
-        Unit vector (3,): centre of the cap that holds most.
+        Unit vector (3,): mean direction in the cap that holds most.
     times_mean
         How many times the mean of a cap it holds.
     """
@@ -105,12 +105,13 @@ def coverage(directions: Vectors) -> Coverage:
     bingham = 7.5 * n * (float(tensor.square().sum()) - 1 / 3)
     probability = min(1.0, 2 * min(float(chi2.sf(rayleigh, 3)), float(chi2.sf(bingham, 5))))
     densest = int(counts.argmax())
+    within = directions[directions @ spots[densest] >= math.cos(math.radians(angle))]
     return Coverage(
         angle,
         float((counts == 0).double().mean()),
         (1 - held) ** n,
         probability,
-        spots[densest],
+        torch.nn.functional.normalize(within.sum(dim=0), dim=0),
         float(counts[densest]) / (n * held),
     )
 

@@ -1,8 +1,8 @@
 """Surfaces of maps as triangles: naive surface nets.
 
 Each cell of eight voxels that the surface passes gets one point, the mean of where its edges are crossed; each edge
-that is crossed joins the points of its four cells. Source: Gibson, MICCAI 1998 (LNCS 1496), 888. It needs no tables, and
-the surface is closed, since the box is taken to be empty outside.
+that is crossed joins the points of its four cells. Source: Gibson, MICCAI 1998 (LNCS 1496), 888. It needs no tables,
+and the surface is closed, since the box is taken to be empty outside.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def viewer_markup(viewer: Viewer, still: str) -> str:
         )
     )
     return (
-        f'<div class="surface"><figure class="viewer" hidden><canvas tabindex="0" role="img" '
+        f'<div class="surface"><figure class="viewer" hidden><canvas tabindex="0" role="application" '
         f'aria-label="Surface that can be turned. {HELP}"></canvas>'
         f'<div class="choice">{chosen}<span>{acts}</span></div>'
         f"<figcaption>{escape(viewer.caption)} {HELP}</figcaption></figure>"
