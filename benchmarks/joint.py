@@ -90,6 +90,7 @@ def measure(structures: torch.Tensor, names: list[str], seed: int, options: argp
                 "rotation": float(errors.frobenius.mean()),
                 "rotation_median": float(errors.frobenius.median()),
                 "shift": float(errors.shifts.mean()),
+                "shift_median": float(errors.shifts.median()),
                 "failures": errors.failure_rate,
                 "resolution_halves": average.resolution_angstrom,
                 "resolution_truth": resolution_angstrom(curve, VOXEL_SIZE_ANGSTROM, 32, KNOWN_STRUCTURE_THRESHOLD),
@@ -113,7 +114,9 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     structures, names = load_structures(options.structures, options.map_voxel_size)
-    sets = [(structures, names)] if options.together else [(s[None], [n]) for s, n in zip(structures, names, strict=True)]
+    sets = (
+        [(structures, names)] if options.together else [(s[None], [n]) for s, n in zip(structures, names, strict=True)]
+    )
     cells = []
     print("| structure | seed | rotation | median | shift | failures | halves (A) | truth (A) | wall s | CPU s |")
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -123,8 +126,9 @@ def main() -> None:
             cells.append(cell)
             for c in cell["classes"]:
                 print(
-                    f"| {c['structure']} ({c['particles']}) | {seed} | {c['rotation']:.3f} | {c['rotation_median']:.3f} | "
-                    f"{c['shift']:.2f} | {c['failures']:.1%} | {c['resolution_halves']:.1f} | {c['resolution_truth']:.1f} | "
+                    f"| {c['structure']} ({c['particles']}) | {seed} "
+                    f"| {c['rotation']:.3f} | {c['rotation_median']:.3f} | {c['shift']:.2f} | {c['failures']:.1%} "
+                    f"| {c['resolution_halves']:.1f} | {c['resolution_truth']:.1f} | "
                     f"{cell['wall_seconds']:.0f} | {cell['cpu_seconds']:.0f} |",
                     flush=True,
                 )

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gumnet.averaging.accumulate import accumulate
+from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.fsc import fsc, noise_to_signal
 from gumnet.averaging.halves import assign_half_sets
-from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.joint import average
-from gumnet.averaging.result import Average, Iteration
 from gumnet.averaging.mask import low_pass, soft_sphere
+from gumnet.averaging.result import Average, Iteration
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import pair_errors, set_errors
 from gumnet.geometry.so3 import random_rotations

@@ -15,19 +15,33 @@ from pathlib import Path
 
 import pytest
 
+from gumnet.averaging.start import Phase
 from gumnet.cli.main import main
 from gumnet.journal import journal_path
 
 MOMENTS = int(os.environ.get("GUMNET_FAULTS", "1"))
+RESULT = {"pack": "store.json", "average": "map.mrc"}
+"""What is in a finished output that is a folder."""
+SCHEDULE = (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7))
+"""First maps of an average in a second."""
+
+
+@pytest.fixture(autouse=True)
+def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", SCHEDULE)
 
 
 def kill_after(arguments: list[str], out: Path, batches: int) -> bool:
     """Run gumnet until its journal holds so many batches, kill it, and return whether that was in time."""
-    code = f"import sys; from gumnet.cli.main import main; sys.exit(main({arguments!r}))"
+    code = (
+        "import sys; from gumnet.averaging import begin; from gumnet.averaging.start import Phase\n"
+        f"begin.SCHEDULE = {SCHEDULE!r}\n"
+        f"from gumnet.cli.main import main; sys.exit(main({arguments!r}))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     journal = journal_path(out)
     while process.poll() is None:
-        # The first two records say what the run is and how it was cut.
+        # The first two records say what the run is and, but of an average, how it was cut.
         if journal.exists() and journal.read_bytes().count(b"GNJ1") >= 2 + batches:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -38,10 +52,11 @@ def kill_after(arguments: list[str], out: Path, batches: int) -> bool:
 
 def contents(out: Path) -> dict[str, bytes]:
     files = sorted(out.iterdir()) if out.is_dir() else [out]
-    return {file.name.replace(out.stem, "out"): file.read_bytes() for file in files}
+    # A report says how long it took.
+    return {f.name.replace(out.stem, "out"): f.read_bytes() for f in files if f.name != "report.html"}
 
 
-@pytest.mark.parametrize("command", ["align", "pack"])
+@pytest.mark.parametrize("command", ["align", "pack", "average"])
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_a_killed_run_goes_on_to_the_same_bytes(
     command: str, moment: int, particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -52,15 +67,19 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         given = ["align", str(particles), "--reference", str(reference), "--memory", "0.54", "--threads", "1"]
         given += ["--no-refine"] if moment == 0 else []  # quick
         whole, out, more = tmp_path / "whole.star", tmp_path / "out.star", []
+    elif command == "average":
+        given = ["average", str(particles), "--iterations", "2", "--max-shift", "1", "--no-refine", "--threads", "1"]
+        whole, out, more = tmp_path / "whole", tmp_path / "out", []
     else:
         given = ["pack", str(particles), "--shard-megabytes", "0.016", "--threads", "1"]
         whole, out, more = tmp_path / "whole", tmp_path / "out", ["--workers", "2"] if moment % 2 else []
     batches = random.Random(moment).randrange(1, 6)
     assert kill_after([*given, *more, "--out", str(out)], out, batches), "it was done before it was killed"
-    assert not (out / "store.json" if command == "pack" else out).exists()
+    assert not (out / RESULT[command] if command in RESULT else out).exists()
     assert main([*given, "--out", str(out)]) == 2
     assert "was not finished; add --resume to go on with it, or --overwrite to start anew" in capsys.readouterr().err
     assert main([*given, *more, "--out", str(out), "--resume"]) == 0
     assert not journal_path(out).exists()
+    assert [path.name for path in tmp_path.iterdir()] == [out.name], "nothing is left of the killed run"
     assert main([*given, "--out", str(whole)]) == 0
     assert contents(out) == contents(whole)

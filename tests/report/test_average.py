@@ -125,8 +125,8 @@ def test_the_corrected_curve_ends_where_the_text_says(generator: torch.Generator
     made = full_average(generator, noise=0.4)
     found = phase_randomisation(made.half_maps, mask, voxel_size_angstrom=VOXEL_ANGSTROM, generator=seeded(4))
     assert found.randomised_from_shell is not None
-    made = replace(made, fsc=found.corrected, resolution_angstrom=found.resolution_angstrom)
-    section = resolution_section(made, cones_of(made), mask=mask, seed=4)
+    made = replace(made, fsc=found.corrected, resolution_angstrom=found.resolution_angstrom, mask=mask)
+    section = resolution_section(made, cones_of(made), seed=4)
     curves = dict(
         zip(section.tables[0].header[2:], zip(*(row[2:] for row in section.tables[0].rows), strict=True), strict=True)
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from gumnet.averaging.insertion import InsertionGrid, samples
 from gumnet.averaging.solve import solve
 from gumnet.averaging.sums import BoxSums
+from gumnet.engine.work import Result
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import phase_ramp, shell_indices, to_fourier
 from gumnet.particles import Particles, Poses
@@ -152,6 +153,27 @@ class Accumulator:
         first, second = self._unturned, other._unturned
         both._unturned = None if first is None or second is None else first.merge(second)
         return both
+
+    def to_parts(self) -> Result:
+        """Return the sums as tensors by name, which add up: those of two sets of particles are the sums of both."""
+        unturned = BoxSums.empty(self.box, self.device, self._sums.dtype) if self._unturned is None else self._unturned
+        return {
+            "sums": self._sums,
+            "unturned_spectrum": unturned.spectrum,
+            "unturned_weights": unturned.weights,
+            "numbers": torch.tensor([self.count, self._poses, self._unturned is None], dtype=torch.float64),
+        }
+
+    @classmethod
+    def of_parts(cls, box: int, parts: Result, *, shells: int | None = None) -> Accumulator:
+        """Return the sums that `to_parts` took apart, or those of several that were added up."""
+        kept = parts["sums"]
+        sums = cls(box, shells=shells, device=kept.device, dtype=kept.dtype)
+        count, poses, turned = parts["numbers"].tolist()
+        sums._sums, sums.count, sums._poses = kept, count, round(poses)
+        spectrum, weights = parts["unturned_spectrum"], parts["unturned_weights"]
+        sums._unturned = None if turned else BoxSums(box, spectrum, weights, count)
+        return sums
 
     def with_spectrum(self, spectrum: Spectra) -> BoxSums:
         """Return sums of the same weights with another spectrum (N, N, N // 2 + 1)."""

@@ -9,26 +9,30 @@ from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.score import default_mask
+from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import SCHEDULE, FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles
 from gumnet.types import Volume
 
 START_SHIFT = 1 / 8
-"""Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with the
-third power of it, and the iterations that follow search further."""
+"""Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with
+the third power of it, and the iterations that follow search further."""
 AGREEMENT = 0.5
-"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one structure:
-maps of one structure correlate by 0.9, unrelated ones put on each other by 0.3 or less."""
+"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one
+structure: maps of one structure correlate by 0.9, unrelated ones put on each other by 0.3 or less."""
 LEAST_EVIDENCE = 0.3
-"""Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or less."""
+"""Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or
+less."""
+_PHASES_OF_CLASSES = 3
 _SALT = 0x5EED_0F_57A7
-"""Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed would
-else draw the true rotations, and the start begin with them."""
+"""Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed
+would else draw the true rotations, and the start begin with them."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,22 @@ class Beginning:
     notes: tuple[str, ...]
 
 
-def find(particles: Particles, config: AverageConfig, whose: str, classes: int, on_start: OnStart | None) -> FirstMaps:
+def find(
+    particles: Particles, config: AverageConfig, whose: str, classes: int, on_start: OnStart | None, kept: Checkpoint
+) -> FirstMaps:
     """Return first maps of particles."""
+    kept = kept.within(whose)
+    before = FirstMaps.found(kept)
+    if before is not None:
+        return before
     device = resolve_device(config.device)
     box = particles.box
     schedule = tuple(phase for phase in SCHEDULE if phase.shells <= (box - 1) // 2) or (
         Phase((box - 1) // 2, 12, 0.5, 0.5),
     )
+    if classes > 1:
+        # By then particles are sorted; the search that follows finds their poses from there.
+        schedule = schedule[:_PHASES_OF_CLASSES]
     group = point_group(config.symmetry)
     settings = StartConfig(
         classes=classes,
@@ -68,8 +81,16 @@ def find(particles: Particles, config: AverageConfig, whose: str, classes: int, 
     )
     data = LowBand.of(particles, schedule[-1].shells, device=device)
     generator = seeded(config.seed ^ _SALT ^ hash_of(whose))
-    show = None if on_start is None else lambda step: on_start(whose, step)
-    return first_maps(data, settings, mask=default_mask(box), generator=generator, on_step=show)
+    with start_progress(f"First map{'s' * (classes > 1)}, {whose}", settings) as show:
+
+        def on_step(step: StartStep) -> None:
+            show(step)
+            if on_start is not None:
+                on_start(whose, step)
+
+        found = first_maps(data, settings, mask=default_mask(box), generator=generator, on_step=on_step, kept=kept)
+    found.keep(kept)
+    return found
 
 
 def hash_of(words: str) -> int:
@@ -77,36 +98,43 @@ def hash_of(words: str) -> int:
     return int.from_bytes(words.encode()[-6:], "little")
 
 
-def begin(halves: list[Particles], everyone: Particles, config: AverageConfig, on_start: OnStart | None) -> Beginning:
+def begin(
+    halves: list[Particles],
+    everyone: Particles,
+    config: AverageConfig,
+    on_start: OnStart | None = None,
+    kept: Checkpoint | None = None,
+) -> Beginning:
     """Return what the two halves of a set start from."""
+    kept = Checkpoint() if kept is None else kept
     notes: list[str] = []
     steps: list[StartStep] = []
     # Turned and shifted against each other, symmetric maps would not keep their axes.
     apart = config.start == "halves" or (config.start == "auto" and point_group(config.symmetry).order == 1)
     if apart:
-        found = [find(half, config, f"half {i + 1}", 1, on_start) for i, half in enumerate(halves)]
+        found = [find(half, config, f"half {i + 1}", 1, on_start, kept) for i, half in enumerate(halves)]
         steps = [step for one in found for step in one.history]
         shells = found[0].shells
         agreement = _agreement(found[0].maps[0], found[1].maps[0], shells)
         weakest = min(one.evidence for one in found)
         if weakest < LEAST_EVIDENCE:
             notes.append(
-                f"The first maps explain the particles hardly better than noise does (evidence {weakest:.2f} a particle): "
-                "there may be no structure, or too few particles for their signal-to-noise."
+                f"The first maps explain the particles hardly better than noise does (evidence {weakest:.2f} a "
+                "particle): there may be no structure, or too few particles for their signal-to-noise."
             )
         if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
             if agreement < AGREEMENT:
                 notes.append(f"The first maps of the halves, found apart, do not agree (correlation {agreement:.2f}).")
             return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
         notes.append(
-            f"The halves found first maps that do not agree (correlation {agreement:.2f}), so both start from one map of "
-            f"all particles, up to shell {shells}: only finer shells are independent."
+            f"The halves found first maps that do not agree (correlation {agreement:.2f}), so both start from one map "
+            f"of all particles, up to shell {shells}: only finer shells are independent."
         )
-    both = find(everyone, config, "all particles", 1, on_start)
+    both = find(everyone, config, "all particles", 1, on_start, kept)
     if both.evidence < LEAST_EVIDENCE:
         notes.append(
-            f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a particle): "
-            "there may be no structure, or too few particles for their signal-to-noise."
+            f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a "
+            "particle): there may be no structure, or too few particles for their signal-to-noise."
         )
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
 

@@ -24,16 +24,17 @@ class AverageConfig:
     Parameters
     ----------
     iterations
-        How often to align and average once there are first maps; 0 averages at the particles' own poses, which the others
-        ignore.
+        How often to align and average once there are first maps; 0 averages at the particles' own poses, which the
+        others ignore.
     classes
-        Number of classes. With more than one, particles are sorted by first maps of all of them together, and each class is
-        averaged by itself.
+        Number of classes. With more than one, particles are sorted by first maps of all of them together, and each
+        class is averaged by itself.
     start
-        Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half finds its
-        own, so that the halves have nothing in common. "together": all particles find one in low shells, which both halves
-        start from; only finer shells are independent then. "auto": halves, and together where these do not agree. "blob":
-        the average of each half as it is, without transformation, as a start for methods other than "exhaustive".
+        Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half
+        finds its own, so that the halves have nothing in common. "together": all particles find one in low shells,
+        which both halves start from; only finer shells are independent then. "auto": halves, and together where these
+        do not agree. "blob": the average of each half as it is, without transformation, as a start for methods other
+        than "exhaustive".
     method
         "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
@@ -42,14 +43,15 @@ class AverageConfig:
         Point group of the structure, in RELION's setting, such as C7, D2, O or I1.
     mask
         Volume (N, N, N) from 0 to 1 for the correlation of the halves; it does not touch the maps. What it adds to the
-        correlation is taken off by phase randomisation.
+        correlation is taken off by phase randomisation. "auto" finds one from the maps at the end, one for each class
+        (`gumnet.resolution.auto_mask`); the notes of the average say which.
     initial
         Map (N, N, N) that both halves start from, low-passed, in place of first maps. They share its frame.
     low_pass_angstrom
         Resolution of the first iteration; that of the first maps unless given, or shell 4 of the box with ``initial``.
     max_shift
-        Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on unless
-        given.
+        Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on
+        unless given.
     model
         Network, or path of its weights, for method "gumnet".
     seed
@@ -66,7 +68,7 @@ class AverageConfig:
     method: str = "exhaustive"
     refine: bool = True
     symmetry: str = "C1"
-    mask: Tensor | None = None
+    mask: Tensor | Literal["auto"] | None = None
     initial: Tensor | None = None
     low_pass_angstrom: float | None = None
     max_shift: float | None = None
@@ -84,6 +86,8 @@ class AverageConfig:
             raise InputError(f"there is no start {self.start!r}", cure=f"use one of {', '.join(get_args(Start))}")
         if self.classes > 1 and (self.initial is not None or self.start == "blob"):
             raise InputError("one map cannot start several classes", cure="leave the map out, or ask for one class")
+        if isinstance(self.mask, str) and self.mask != "auto":
+            raise InputError(f"there is no mask {self.mask!r}", cure="give a volume, or auto to find one from the maps")
         if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
             raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
         point_group(self.symmetry)

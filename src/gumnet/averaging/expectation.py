@@ -1,23 +1,25 @@
 """One step of expectation and maximisation: where particles may lie on maps, and the maps that this makes.
 
-Every particle gets a posterior over the classes, the rotations of a grid and shifts (Sigworth, J. Struct. Biol. 122, 328,
-1998; Scheres, J. Mol. Biol. 415, 406, 2012), and goes into the maps at all of its poses, each by its probability. For all
-shifts and rotations at once both directions are products of matrices: particle times phases times turned maps gives the
-likelihoods, their transpose the sums.
+Every particle gets a posterior over the classes, the rotations of a grid and shifts (Sigworth, J. Struct. Biol. 122,
+328, 1998; Scheres, J. Mol. Biol. 415, 406, 2012), and goes into the maps at all of its poses, each by its probability.
+For all shifts and rotations at once both directions are products of matrices: particle times phases times turned maps
+gives the likelihoods, their transpose the sums.
 
-A particle that is in the map it is compared with recognises its own noise and stays where it was: from a random start that
-is what keeps every particle in place. So the particles are dealt to folds, and each is compared with maps of the others.
-The evidence that it finds there is free of that too, and tells how good the maps are.
+A particle that is in the map it is compared with recognises its own noise and stays where it was: from a random start
+that is what keeps every particle in place. So the particles are dealt to folds, and each is compared with maps of the
+others. The evidence that it finds there is free of that too, and tells how good the maps are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gumnet.alignment.band import Band
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
@@ -27,6 +29,8 @@ from gumnet.types import Labels, Rotations, Vectors
 
 _LEAST_SHARE = 1e-3
 """Poses with less than this share of the most probable rotation's mass do not go into the sums."""
+SHIFTS_A_PERIOD = 3.0
+"""Shifts that are tried in a period of the highest shell, along each axis."""
 _VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
 """Likelihoods held at once: on a CPU few enough to stay in its cache."""
 
@@ -44,6 +48,8 @@ class Expectation:
         Probability of each class, (n, K).
     poses
         Most probable pose on the most probable class, scores being its posterior probability.
+    shifts
+        Mean shift over the whole posterior, (n, 3), in voxels.
     sums
         Sums on a `Lattice`, (F, K, D^3, 3): particles of fold f in class k.
     """
@@ -51,12 +57,13 @@ class Expectation:
     evidence: Tensor
     classes: Tensor
     poses: Poses
+    shifts: Vectors
     sums: Tensor
 
 
-def shift_grid(box: int, shells: int, max_shift: float, samples: float = 3.0) -> Vectors:
-    """Return shifts (t, 3), (x, y, z) in voxels, up to ``max_shift`` on each axis, ``samples`` a period of the band."""
-    step = box / (samples * shells)
+def shift_grid(box: int, shells: int, max_shift: float) -> Vectors:
+    """Return shifts (t, 3), (x, y, z) in voxels, up to ``max_shift`` on each axis."""
+    step = box / (SHIFTS_A_PERIOD * shells)
     reach = math.floor(max_shift / step + 0.5)
     axis = (torch.arange(-reach, reach + 1) * step).clamp(-max_shift, max_shift)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -71,6 +78,8 @@ def expect(
     shifts: Vectors,
     *,
     symmetry: PointGroup | None = None,
+    candidates: Tensor | None = None,
+    centres: Vectors | None = None,
 ) -> Expectation:
     """Return the posterior of particles on maps, and the sums that the next maps come from.
 
@@ -86,53 +95,104 @@ def expect(
         The grid: (r, 3, 3) and (t, 3), in voxels.
     symmetry
         Point group of the maps: particles go into them at all of its equivalent poses.
+    candidates
+        Which classes each particle may be of, (n, K), boolean; all unless given. The others are not compared.
+    centres
+        Shift of each particle that those of the grid are relative to, (n, 3), in voxels; 0 unless given.
     """
     device = data.matched.device
     band, lattice = data.band, Lattice(data.band)
     folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
     rotations = rotations.to(device, torch.float32)
     turns, places = len(rotations), len(shifts)
-    angle = 2 * math.pi * (shifts.to(device) @ band.frequencies.mT)
-    waves = torch.polar(torch.ones_like(angle), angle)
+    waves = _waves(shifts.to(device), band)
     members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
     members = members.to(rotations)
-    evidence, masses = torch.empty(n), torch.empty(n, classes_count)
-    best, certainty = torch.empty(n, dtype=torch.int64), torch.empty(n)
+    if candidates is None:
+        candidates = torch.ones(n, classes_count, dtype=torch.bool)
+    centres = torch.zeros(n, 3) if centres is None else centres
+    found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
-    size = max(1, _VALUES_AT_ONCE[device.type] // (places * classes_count * turns))
     for fold in range(folds_count):
         table, power = _table(maps[fold], rotations, data)
         total, precision = torch.zeros_like(table), torch.zeros_like(power)
-        for rows in torch.nonzero(folds == fold)[:, 0].split(size):
-            observed = data.rows(rows)
-            moved = observed.matched[:, None] * waves
-            moved = torch.cat([moved.real, moved.imag], dim=-1)
-            scores = moved.flatten(0, 1) @ table.mT
-            norms = observed.precision @ power.mT
-            scores = torch.sub(2 * scores.view(len(rows), places, -1), norms[:, None]).flatten(1)
-            top, index = scores.max(dim=1)
-            scores = scores.sub_(top[:, None]).exp_()
-            whole = scores.sum(dim=1)
-            evidence[rows] = (top + whole.log() - math.log(places * turns * classes_count)).cpu()
-            best[rows], certainty[rows] = index.cpu(), (1 / whole).cpu()
-            posterior = scores.view(len(rows), places, -1).div_(whole[:, None, None])
-            mass = posterior.sum(dim=1)
-            masses[rows] = mass.view(len(rows), classes_count, turns).sum(dim=-1).cpu()
-            kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
-            total.index_add_(0, kept, posterior[..., kept].flatten(0, 1).mT @ moved.flatten(0, 1))
-            precision.index_add_(0, kept, mass[:, kept].mT @ observed.precision.expand(len(rows), -1))
+        for allowed, rows_of_group in _groups(candidates, torch.nonzero(folds == fold)[:, 0]):
+            # Columns of the table that these particles are compared with, and where they stand in the whole.
+            columns = (allowed[:, None] * turns + torch.arange(turns)).flatten().to(device)
+            whole = len(allowed) == classes_count
+            spectra, squares = (table, power) if whole else (table[columns], power[columns])
+            size = max(1, _VALUES_AT_ONCE[device.type] // (places * len(columns)))
+            for rows in torch.split(rows_of_group, size):
+                observed = data.rows(rows)
+                matched = observed.matched * _waves(centres[rows].to(device), band)
+                moved = matched[:, None] * waves
+                moved = torch.cat([moved.real, moved.imag], dim=-1)
+                scores = (moved.flatten(0, 1) @ spectra.mT).view(len(rows), places, -1)
+                scores = torch.sub(2 * scores, (observed.precision @ squares.mT)[:, None])
+                posterior, mass = found.take(rows, scores, allowed, turns, classes_count)
+                kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
+                total.index_add_(0, columns[kept], posterior[..., kept].flatten(0, 1).mT @ moved.flatten(0, 1))
+                each = observed.precision.expand(len(rows), -1)
+                precision.index_add_(0, columns[kept], mass[:, kept].mT @ each)
         for k in range(classes_count):
             some = slice(k * turns, (k + 1) * turns)
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
             for member in members:
                 lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
-    columns = best % (classes_count * turns)
-    poses = Poses(
-        rotations.cpu()[columns % turns].double(),
-        shifts[best // (classes_count * turns)].double(),
-        certainty.double(),
-    )
-    return Expectation(evidence, masses, poses, sums)
+    at = (centres + shifts[found.places]).double()
+    poses = Poses(rotations.cpu()[found.turns].double(), at, found.certainty.double())
+    return Expectation(found.evidence, found.masses, poses, centres + found.shift_masses @ shifts, sums)
+
+
+def _waves(shifts: Vectors, band: Band) -> Tensor:
+    """Return ``exp(2 pi i k t)``, (..., M), which take shifts (..., 3) away."""
+    angle = 2 * math.pi * (shifts @ band.frequencies.mT)
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Of n particles: evidence, masses of classes and shifts, place of the best pose on the grid, its probability."""
+
+    evidence: Tensor
+    masses: Tensor
+    shift_masses: Tensor
+    turns: Tensor
+    places: Tensor
+    certainty: Tensor
+
+    @classmethod
+    def of(cls, n: int, classes: int, places: int) -> _Found:
+        index = torch.zeros(n, dtype=torch.int64)
+        masses, shift_masses = torch.zeros(n, classes), torch.zeros(n, places)
+        return cls(torch.zeros(n), masses, shift_masses, index, index.clone(), torch.zeros(n))
+
+    def take(self, rows: Tensor, scores: Tensor, allowed: Tensor, turns: int, classes: int) -> tuple[Tensor, Tensor]:
+        """Keep what log likelihoods (b, t, a r) of some particles say; return their posterior, and its sum over shifts.
+
+        The likelihoods are overwritten.
+        """
+        places = scores.shape[1]
+        flat = scores.flatten(1)
+        top, index = flat.max(dim=1)
+        flat = flat.sub_(top[:, None]).exp_()
+        whole = flat.sum(dim=1)
+        posterior = flat.view_as(scores).div_(whole[:, None, None])
+        mass = posterior.sum(dim=1)
+        self.shift_masses[rows] = posterior.sum(dim=2).cpu()
+        columns = index.cpu() % scores.shape[2]
+        self.evidence[rows] = (top + whole.log() - math.log(places * turns * classes)).cpu()
+        self.certainty[rows] = (1 / whole).cpu()
+        self.turns[rows], self.places[rows] = columns % turns, index.cpu() // scores.shape[2]
+        self.masses[rows[:, None], allowed] = mass.view(len(rows), len(allowed), turns).sum(dim=-1).cpu()
+        return posterior, mass
+
+
+def _groups(candidates: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield classes (a,) and the rows among ``rows`` that may be of just these."""
+    patterns, which = torch.unique(candidates[rows], dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield torch.nonzero(pattern)[:, 0], rows[which == number]
 
 
 def _table(maps: Tensor, rotations: Rotations, data: LowBand) -> tuple[Tensor, Tensor]:

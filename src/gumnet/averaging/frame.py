@@ -53,7 +53,8 @@ def fit_frame(first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, ne
 
 
 def unrelated_maps(
-    first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, near: bool, generator: torch.Generator) -> Volumes:
+    first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, near: bool, generator: torch.Generator
+) -> Volumes:
     """Return maps (CHANCE_DRAWS, N, N, N) like that of ``second`` but for random phases, each put on ``first``'s."""
     maps = []
     for _ in range(CHANCE_DRAWS):

@@ -1,13 +1,13 @@
 """Two halves of a set, aligned and averaged in turn, each to its own average.
 
 Two halves never meet
-    Each half starts from its own first map (`gumnet.averaging.begin`), is aligned to its own average, and averaged again.
-    The band rises as far as the halves agree.
+    Each half starts from its own first map (`gumnet.averaging.begin`), is aligned to its own average, and averaged
+    again. The band rises as far as the halves agree.
 A common frame
     Started apart, the halves come out turned and shifted against each other. After each iteration the map of half 2 is
     aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and the
-    resolution to which the halves agree are all that passes between them. What the fit itself adds to their correlation is
-    measured and taken off (`gumnet.averaging.frame`).
+    resolution to which the halves agree are all that passes between them. What the fit itself adds to their correlation
+    is measured and taken off (`gumnet.averaging.frame`).
 The reference
     Summed spectra with their summed weights: what no particle observed is not compared, and what many observed counts
     more (see `gumnet.alignment.score`).
@@ -16,36 +16,39 @@ The reference
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
 from gumnet.alignment.to_reference import AlignConfig, align
-from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.begin import Beginning
+from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.frame import agreement, as_particle, fit_frame, unrelated_maps
 from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
 from gumnet.averaging.halves import rows_of_half
 from gumnet.averaging.mask import low_pass
 from gumnet.averaging.result import Average, Iteration, OnIteration
+from gumnet.averaging.shared_sums import shared_sums
 from gumnet.averaging.sums import BoxSums
 from gumnet.averaging.symmetrise import symmetrise
 from gumnet.devices import resolve_device, seeded
+from gumnet.engine.place import Place
 from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles, Poses
+from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom
 from gumnet.resolution.phase_randomisation import phase_randomisation
 from gumnet.types import Volume
 
 START_SHELLS = 4
-"""Highest shell of the first iteration from a blob or a given map: 96 A in a box of 32 voxels of 12 A. A particle half as
-wide as its box has two periods of it across; finer ones are out of phase until the orientations are about right."""
+"""Highest shell of the first iteration from a blob or a given map: 96 A in a box of 32 voxels of 12 A. A particle half
+as wide as its box has two periods of it across; finer ones are out of phase until the orientations are about right."""
 RISEN_SHELLS = 7
 """Least highest shell of the last iterations."""
-GLOBAL_ITERATIONS = 2
+GLOBAL_ITERATIONS = 3
 """Iterations that search all rotations; those that follow refine the poses that these found, at a third of the cost."""
 
 
@@ -56,6 +59,8 @@ def iterate(
     *,
     class_number: int = 1,
     on_iteration: OnIteration | None = None,
+    kept: Checkpoint | None = None,
+    place: Place | None = None,
 ) -> Average:
     """Return the average of particles in two half sets.
 
@@ -64,11 +69,17 @@ def iterate(
     particles
         n particles, all in half set 1 or 2.
     beginning
-        What the halves start from; None averages at the particles' own poses, or starts from the average of each half as
-        it is where there are iterations.
+        What the halves start from; None averages at the particles' own poses, or starts from the average of each half
+        as it is where there are iterations.
     class_number
         For the history.
+    kept
+        Keeps the poses after each iteration, and gives those of an earlier run.
+    place
+        Where particles are aligned and summed; in this process, on the device of ``config``, unless given.
     """
+    kept = (Checkpoint() if kept is None else kept).within(f"class {class_number}")
+    place = Place(config.device, workers=1) if place is None else place
     device = resolve_device(config.device)
     box, voxel = particles.box, particles.voxel_size_angstrom
     group = point_group(config.symmetry)
@@ -76,26 +87,39 @@ def iterate(
     halves = [particles.select(r) for r in rows]
 
     def summed(half: Particles, words: str) -> BoxSums:
-        sums = accumulate(half, device=device, batch_size=config.batch_size, description=words).reduced()
+        sums = shared_sums(half, place, device=device, batch_size=config.batch_size, description=words).reduced()
         return sums if group.order == 1 else symmetrise(sums, group)
 
     sums: list[BoxSums] = []
     if config.iterations:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
-    if beginning is None:
-        sums = [summed(half, f"First average, half {i + 1}") for i, half in enumerate(halves)]
     history: list[Iteration] = []
     reached, unrelated = math.inf, None
     generator = seeded(config.seed)
+    before_it = next(filter(None, (kept.find(f"iteration {n}") for n in range(config.iterations, 0, -1))), None)
+    if before_it is not None:
+        halves = [half.with_poses(before_it.poses(f"half {i + 1} ")) for i, half in enumerate(halves)]
+        history = [Iteration(**step) for step in before_it.facts["history"]]
+        reached, unrelated = history[-1].resolution_angstrom, before_it.tensors.get("unrelated")
+        generator.set_state(before_it.tensors["generator"])
+    if beginning is None or history:
+        words = "Averaging" if history else "First average,"
+        sums = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
     near = (beginning is not None and beginning.together) or not config.iterations
-    for number in range(1, config.iterations + 1):
+    for number in range(len(history) + 1, config.iterations + 1):
         band_angstrom = voxel * box / _band(number, config, beginning, box, voxel, reached)
         first = None if beginning is None or number > 1 else beginning.maps
         before = [half.poses for half in halves]
         local = beginning is not None and number > GLOBAL_ITERATIONS
         for i in (0, 1):
             halves[i] = _align(
-                halves[i], sums[i] if sums else None, None if first is None else first[i], config, band_angstrom, local
+                halves[i],
+                sums[i] if sums else None,
+                None if first is None else first[i],
+                config,
+                band_angstrom,
+                local,
+                place,
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
         sums = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
@@ -110,17 +134,25 @@ def iterate(
         history.append(
             Iteration(number, band_angstrom, float(scores.nanmean()), reached, degrees, voxels, class_number)
         )
+        state = {"generator": generator.get_state(), **({} if unrelated is None else {"unrelated": unrelated})}
+        columns = [tensors_of(half.poses, f"half {i + 1} ") for i, half in enumerate(halves)]
+        steps = [asdict(step) for step in history]
+        kept.keep(f"iteration {number}", {**state, **columns[0], **columns[1]}, {"history": steps})
         if on_iteration is not None:
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
     half_maps = torch.stack([s.result() for s in sums])
     unmasked = agreement(half_maps, unrelated)
     curve = unmasked
-    if config.mask is not None:
-        mask = config.mask.to(half_maps)
+    notes = () if beginning is None else beginning.notes
+    mask = config.mask
+    if isinstance(mask, str):
+        automatic = automatic_mask(half_maps.mean(dim=0))
+        mask, notes = automatic.mask, (*notes, automatic.words(voxel))
+    if mask is not None:
+        mask = mask.to(half_maps)
         found = phase_randomisation(half_maps, mask, voxel_size_angstrom=voxel, generator=seeded(config.seed))
         # Where the fit of the halves adds more than the mask, the lower curve holds.
         curve = torch.minimum(found.corrected.cpu(), agreement(half_maps, unrelated, mask))
-    notes = () if beginning is None else beginning.notes
     return Average(
         map=sums[0].merge(sums[1]).result(noise_to_signal(unmasked)),
         half_maps=half_maps,
@@ -131,6 +163,7 @@ def iterate(
         history=tuple(history),
         starts=() if beginning is None else beginning.steps,
         notes=notes,
+        mask=mask,
     )
 
 
@@ -139,8 +172,8 @@ def _band(
 ) -> int:
     """Return the highest shell of iteration ``number``.
 
-    From first maps it is theirs, and from then on what the halves agreed on. From anything else it rises evenly, and the
-    last iterations, a third of them, use what the halves agreed on.
+    From first maps it is theirs, and from then on what the halves agreed on. From anything else it rises evenly, and
+    the last iterations, a third of them, use what the halves agreed on.
     """
     highest = (box - 1) // 2
     if beginning is not None and config.low_pass_angstrom is None:
@@ -163,6 +196,7 @@ def _align(
     config: AverageConfig,
     band_angstrom: float,
     local: bool,
+    place: Place,
 ) -> Particles:
     """Return a half with its poses on its own average, or on the map that it starts from."""
     weights = None
@@ -182,7 +216,7 @@ def _align(
         device=config.device,
         batch_size=config.batch_size,
     )
-    found = align(half, reference, settings, weights_reference=weights)
+    found = align(half, reference, settings, weights_reference=weights, place=place)
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.
         kept = replace(found.poses, confidences=half.poses.confidences, spreads_degrees=half.poses.spreads_degrees)

@@ -1,7 +1,7 @@
 """The average of a particle set: at given poses, or joint alignment from nothing, with classes.
 
-First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each half
-is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
+First maps come from posteriors over all poses in low shells (`gumnet.averaging.start`), each half by itself; then each
+half is aligned to its own average in turn (`gumnet.averaging.iterate`). Several classes are sorted by first maps of all
 particles, K at a time, and each is then averaged by itself, its halves starting from its map.
 """
 
@@ -11,15 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gumnet.averaging.begin import Beginning, begin, find
+from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.iterate import iterate
 from gumnet.averaging.result import Average, OnIteration, OnStart
+from gumnet.engine.place import Place
 from gumnet.errors import InputError
+from gumnet.journal import Journal
 from gumnet.model.weights import load_model
-from gumnet.particles import Particles
+from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
 
@@ -30,6 +34,8 @@ def average(
     *,
     on_iteration: OnIteration | None = None,
     on_start: OnStart | None = None,
+    journal: Journal | None = None,
+    place: Place | None = None,
 ) -> Average:
     """Return the average of particles, with half maps that were made independently of each other.
 
@@ -41,6 +47,14 @@ def average(
         How; the defaults unless given.
     on_iteration, on_start
         Called after each iteration, and after each step towards first maps, to show or save them.
+        Not called for what ``journal`` has already.
+    journal
+        Keeps first maps and the poses of each iteration, and gives those of an earlier run of the same particles and
+        settings (`gumnet.journal.Journal.open` checks that they are): on a CPU the result is that of a run that was not
+        stopped, to the bit.
+    place
+        Where particles are aligned and summed, after the first maps; in this process, on the device of ``config``,
+        unless given. The result is the same on one worker and on many.
 
     Raises
     ------
@@ -50,40 +64,52 @@ def average(
     config = AverageConfig() if config is None else config
     box = particles.box
     for name, volume in (("mask", config.mask), ("initial map", config.initial)):
-        if volume is not None and tuple(volume.shape) != (box,) * 3:
+        if isinstance(volume, Tensor) and tuple(volume.shape) != (box,) * 3:
             raise InputError(
                 f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
                 cure="crop, pad or resample it to the box and voxel size of the particles",
             )
     if config.method == "gumnet" and isinstance(config.model, str | Path):
         config = replace(config, model=load_model(config.model))  # once, and not for each half and iteration
+    kept = Checkpoint(journal)
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
-    read = particles.cached() if config.iterations else particles
+    # What is kept would travel to workers, who read for themselves.
+    alone = place is None or (place.cluster is None and place.count() == 1)
+    read = particles.cached() if config.iterations and alone else particles
     if config.classes > 1:
-        found = _classes(read, config, on_iteration, on_start)
+        found = _classes(read, config, on_iteration, on_start, kept, place)
     else:
-        found = iterate(read, config, _beginning(read, config, on_start), on_iteration=on_iteration)
+        start = _beginning(read, config, on_start, kept)
+        found = iterate(read, config, start, on_iteration=on_iteration, kept=kept, place=place)
     return replace(found, particles=replace(particles, poses=found.particles.poses, classes=found.particles.classes))
 
 
-def _beginning(particles: Particles, config: AverageConfig, on_start: OnStart | None) -> Beginning | None:
+def _beginning(
+    particles: Particles, config: AverageConfig, on_start: OnStart | None, kept: Checkpoint
+) -> Beginning | None:
     """Return what the halves of one class start from; None where they start from their own averages or poses."""
     if not config.iterations or (config.start == "blob" and config.initial is None):
         return None
     if config.initial is not None:
         shells = 4 if config.low_pass_angstrom is None else 1
         return Beginning((config.initial, config.initial), shells, True, (), ())
-    return begin([particles.select(rows_of_half(particles, half)) for half in (1, 2)], particles, config, on_start)
+    halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
+    return begin(halves, particles, config, on_start, kept)
 
 
 def _classes(
-    particles: Particles, config: AverageConfig, on_iteration: OnIteration | None, on_start: OnStart | None
+    particles: Particles,
+    config: AverageConfig,
+    on_iteration: OnIteration | None,
+    on_start: OnStart | None,
+    kept: Checkpoint,
+    place: Place | None,
 ) -> Average:
     """Return the averages of several classes; the first is that of the largest class, with all particles."""
     first = None
     if config.iterations:
-        first = find(particles, config, "all particles", config.classes, on_start)
+        first = find(particles, config, "all particles", config.classes, on_start, kept)
         labels = first.classes.argmax(dim=1) + 1
     else:
         labels = particles.classes
@@ -93,20 +119,23 @@ def _classes(
             )
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
-    poses, notes = particles.poses, []
+    posed: list[tuple[Tensor, Poses]] = []
+    notes: list[str] = []
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)
         if min(int((some.half_sets == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
             notes.append(f"Class {number} has {len(rows)} particles, too few for two halves: it was not averaged.")
+            posed.append((rows, some.poses))
             continue
         start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
-        made = iterate(some, config, start, class_number=number, on_iteration=on_iteration)
+        made = iterate(some, config, start, class_number=number, on_iteration=on_iteration, kept=kept, place=place)
         parts.append(made)
-        for name in ("rotations", "shifts", "scores"):
-            getattr(poses, name)[rows] = getattr(made.particles.poses, name)
+        posed.append((rows, made.particles.poses))
     if not parts:
         raise InputError("no class has particles in both halves", cure="ask for fewer classes")
+    order = torch.argsort(torch.cat([rows for rows, _ in posed]))
+    poses = Poses.concatenate([of_class for _, of_class in posed])[order]
     largest = max(parts, key=lambda part: len(part.particles))
     return replace(
         largest,

@@ -68,7 +68,7 @@ class Lattice:
         """
         count = precision.shape[1]
         frequencies = self.band.frequencies.cpu() * (PADDING * self.band.box)
-        for rows in torch.arange(len(rotations)).split(max(1, _AT_ONCE // count)):
+        for rows in torch.split(torch.arange(len(rotations)), max(1, _AT_ONCE // count)):
             part = spectra[rows].cpu()
             values = torch.stack([part[:, :count], part[:, count:], precision[rows].cpu()], dim=-1).reshape(-1, 3)
             # A(R^-1 k) was read there: q = R^T k.
@@ -88,10 +88,10 @@ class Lattice:
                         sums.index_add_(0, index, values * weight[:, None])
 
     def common_power(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the power of a coefficient that two sums of different particles have in common, shells 0 ... S, (S + 1,).
+        """Return the power of a coefficient that two sums of different particles have in common, (S + 1,).
 
-        Noise averages out of the products of the two, so this is what they say of the structure at present: less than its
-        power as long as orientations are unsure. 0 or more.
+        Noise averages out of the products of the two, so this is what they say of the structure at present: less than
+        its power as long as orientations are unsure. 0 or more, for shells 0 ... S.
         """
         products = (first[:, :2] * second[:, :2]).sum(dim=1), first[:, 2] * second[:, 2]
         shell = self.shell.flatten().clamp(max=self.band.shells + 1)
@@ -131,4 +131,5 @@ class Lattice:
         inner = slice(start, start + box)
         # The trilinear weights multiplied the map by this function, as they do where spectra are read.
         window = torch.sinc(voxel_coordinates(box) / fine).square().prod(dim=-1)
-        return volume[inner, inner, inner] / window
+        found: Volume = volume[inner, inner, inner] / window
+        return found

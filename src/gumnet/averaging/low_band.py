@@ -23,9 +23,9 @@ _BATCH_VOXELS = 2**20
 class LowBand:
     """Coefficients of n particles in the shells of a band, in the units that a Gaussian likelihood asks for.
 
-    A particle is ``X = c S + noise``, with the noise the same wherever it was observed (`gumnet.alignment.score`) and of
-    power ``N`` in each shell. The log likelihood of a map A in some pose is then, for one of each Friedel pair and up to
-    a constant, ``2 Re(conj(A) X c / N) - |A|^2 c^2 / N``.
+    A particle is ``X = c S + noise``, with the noise the same wherever it was observed (`gumnet.alignment.score`) and
+    of power ``N`` in each shell. The log likelihood of a map A in some pose is then, for one of each Friedel pair and
+    up to a constant, ``2 Re(conj(A) X c / N) - |A|^2 c^2 / N``.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ class LowBand:
     ) -> LowBand:
         """Return the band of shells 1 ... ``shells`` of particles, which are read once, batch by batch.
 
-        The power of noise and signal is that of the whole set, each particle scaled to the same total power: the corners
-        of the boxes say what is noise (`gumnet.alignment.band.shell_power`).
+        The power of noise and signal is that of the whole set, each particle scaled to the same total power: the
+        corners of the boxes say what is noise (`gumnet.alignment.band.shell_power`).
         """
         band = Band.up_to(particles.box, shells, device)
         size = max(1, _BATCH_VOXELS // particles.box**3)

@@ -68,6 +68,8 @@ class Average:
         What a user should know of how it came out, in sentences.
     classes
         One average a class, if there are several.
+    mask
+        Mask (N, N, N) that ``fsc`` was taken within, None without one.
     """
 
     map: Volume
@@ -80,6 +82,7 @@ class Average:
     starts: tuple[StartStep, ...] = ()
     notes: tuple[str, ...] = ()
     classes: tuple[Average, ...] = ()
+    mask: Volume | None = None
 
 
 OnIteration = Callable[[Iteration, Particles, Tensor], None]

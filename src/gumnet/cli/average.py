@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclopts import Parameter
+
+from gumnet.cli.half_maps import AUTO
 from gumnet.cli.options import (
     COMMON,
     OUTPUT,
@@ -23,19 +27,25 @@ from gumnet.cli.options import (
     say_table,
     versions,
 )
+from gumnet.cli.running import RUNNING, Running
 
 if TYPE_CHECKING:
     from gumnet.averaging.config import AverageConfig
-    from gumnet.averaging.result import Average
+    from gumnet.averaging.result import Average, Iteration
+    from gumnet.averaging.start import StartStep
+    from gumnet.journal import Journal
+    from gumnet.particles import Particles
 
 
 def average(
     particles: Path,
     *,
     out: Path,
-    iterations: int = 6,
+    iterations: Annotated[int | None, Parameter(show_default="4")] = None,
+    classes: int = 1,
+    start: Literal["auto", "halves", "together", "blob"] = "auto",
     initial: Path | None = None,
-    mask: Path | None = None,
+    mask: str | None = None,
     symmetry: str = "C1",
     method: Literal["exhaustive", "gumnet", "ht", "fa"] = "exhaustive",
     model: Path | None = None,
@@ -45,35 +55,52 @@ def average(
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
+    running: Running = RUNNING,
 ) -> None:
     """Average particles into a map, with or without a reference, and say how good it is.
 
     Example
         gumnet average particles.star --out average
+        gumnet average particles.star --out average --classes 3 --mask auto
+        gumnet average rings.star --out ring --symmetry C7 --resume
         gumnet average particles.star --out check --iterations 0
 
-    Without --initial nothing is assumed about the structure: the first average is
-    of the particles as they are. Two halves of the particles are kept apart
-    throughout. --iterations 0 averages at the poses of the table.
+    Without --initial nothing is assumed about the structure: the first maps come
+    from the particles alone. Two halves of the particles are kept apart throughout.
+    --iterations 0 averages at the poses of the table.
 
     OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star, view.cxc for
-    ChimeraX, report.html and its figures, all of them or none.
+    ChimeraX, report.html and its figures, all of them or none; a folder for each of
+    several classes; mask.mrc with --mask auto. Until then first
+    maps and iterations are kept in OUT.journal: a run that was killed goes on with
+    --resume, on a CPU to the same bytes. --workers share what follows first maps.
 
     Parameters
     ----------
     particles
-        Particle table, or folder that gumnet simulate wrote.
+        Particle table, or folder that gumnet simulate or gumnet pack wrote.
     out
         Folder to write.
     iterations
-        How often to align and average.
+        How often to align and average from the first maps on. Two of them search
+        all rotations, those that follow refine, at a third of the cost.
+    classes
+        How many structures the particles may be of. They are sorted by first
+        maps, and each class is averaged by itself.
+    start
+        Where the first maps come from, without --initial. halves: each half
+        finds its own, so that nothing in common can feign agreement. together:
+        all particles find one, for few or noisy ones; only finer detail is then
+        independent. auto: halves, together where these disagree. blob: the
+        average as it is, for methods other than exhaustive.
     initial
-        Map to start from.
+        Map to start from, in place of first maps.
     mask
-        Mask from 0 to 1 for the correlation of the half maps; none unless given. It
-        does not touch the maps.
+        Mask from 0 to 1 for the correlation of the half maps, or auto to find
+        one from them at the end; none unless given. It does not touch the maps.
     symmetry
-        Symmetry of the structure; C1 so far.
+        Point group of the structure in RELION's setting, such as C7, D2, O or
+        I1. Particles count at all equivalent poses: give only what is known.
     method
         Search over all rotations and shifts, a trained Gum-Net, or a classical
         baseline: H-T align or F&A align.
@@ -82,47 +109,153 @@ def average(
     no_refine
         Leave out the local refinement of poses.
     max_shift
-        Largest shift on each axis in voxels; a quarter of the box unless given.
+        Largest shift on each axis in voxels; an eighth of the box for the first
+        maps, as picking leaves less and the cost grows with the third power,
+        and a quarter from then on unless given.
     low_pass
-        Resolution of the first iteration in Angstrom; the band rises from there.
+        Resolution of the first iteration in Angstrom; that of the first maps
+        unless given. From there the band follows what the halves agree on.
     """
     check_model(method, model)
     device = common.start()
     from gumnet.averaging.config import AverageConfig
     from gumnet.averaging.joint import average as run
+    from gumnet.io.atomic import check_free_folder
+    from gumnet.io.mrc import write_map
+    from gumnet.journal import check_start, journal_path
     from gumnet.report.average import REPORT, key_figures
     from gumnet.report.average_files import write_average
-    from gumnet.report.average_steps import iteration_words
-    from gumnet.report.folder import whole_folder
+    from gumnet.report.folder import remove_leftover_folders, whole_folder
 
-    with whole_folder(out, overwrite=output.overwrite) as folder:
-        start = time.perf_counter()
-        data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
-        check_limits(data, max_shift=max_shift, low_pass=low_pass)
-        config = AverageConfig(
-            iterations=iterations,
-            method=method,
-            refine=not no_refine,
-            symmetry=symmetry,
-            mask=None if mask is None else read_mask(mask),
-            initial=None if initial is None else matching_map(initial, data),
-            low_pass_angstrom=low_pass,
-            max_shift=max_shift,
-            model=model,
-            seed=common.first_seed,
-            device=str(device),
-        )
-        read = time.perf_counter()
-        made = run(data, config, on_iteration=lambda step, *_: say(iteration_words(step)))
-        seconds = {"reading": read - start, "aligning and averaging": time.perf_counter() - read}
-        write_average(folder, made)
-        settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
-        _write_report(folder, made, settings, seconds, config)
+    check_start(out, resume=running.resume, overwrite=output.overwrite, check=check_free_folder)
+    going_on = running.resume and journal_path(out).exists()
+    with ExitStack() as stack:
+        with whole_folder(out, overwrite=output.overwrite or going_on) as folder:
+            began = time.perf_counter()
+            data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
+            check_limits(data, max_shift=max_shift, low_pass=low_pass)
+            config = AverageConfig(
+                iterations=AverageConfig().iterations if iterations is None else iterations,
+                classes=classes,
+                start=start,
+                method=method,
+                refine=not no_refine,
+                symmetry=symmetry,
+                mask=None if mask is None else "auto" if mask == AUTO else read_mask(Path(mask)),
+                initial=None if initial is None else matching_map(initial, data),
+                low_pass_angstrom=low_pass,
+                max_shift=max_shift,
+                model=model,
+                seed=common.first_seed,
+                device=str(device),
+            )
+            files = {"the initial map": initial, "the mask": None if mask in (None, AUTO) else mask, "the model": model}
+            journal = stack.enter_context(
+                _journal(out, data, config, files, running.resume, overwrite=output.overwrite)
+            )
+            if going_on:
+                say("going on with what was finished before")
+            read = time.perf_counter()
+            told = _Told(classes)
+            made = run(
+                data,
+                config,
+                on_iteration=told.iteration,
+                on_start=told.start,
+                journal=journal,
+                place=running.place(common),
+            )
+            seconds = {"reading": read - began, "aligning and averaging": time.perf_counter() - read}
+            write_average(folder, made)
+            if mask == AUTO and made.mask is not None:
+                write_map(folder / "mask.mrc", made.mask, data.voxel_size_angstrom)
+            settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
+            _write_report(folder, made, settings, seconds, config.seed)
+        remove_leftover_folders(out)  # those of runs that were killed
+        journal.remove()
+    _say_notes(made)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
 
 
+def _journal(
+    out: Path,
+    particles: Particles,
+    config: AverageConfig,
+    files: dict[str, Path | str | None],
+    resume: bool,
+    *,
+    overwrite: bool,
+) -> Journal:
+    """Return the journal of the run: by the names of its options, what a run that goes on must have been told alike."""
+    from gumnet.devices import resolve_device
+    from gumnet.fingerprint import of_file, of_particles
+    from gumnet.journal import Journal, journal_path
+
+    settings = {
+        "--iterations": config.iterations,
+        "--classes": config.classes,
+        "--start": config.start,
+        "--mask": AUTO if isinstance(config.mask, str) else None,
+        "--symmetry": config.symmetry.upper(),
+        "--method": config.method,
+        "--no-refine": not config.refine,
+        "--max-shift": config.max_shift,
+        "--low-pass": config.low_pass_angstrom,
+        "--seed": config.seed,
+        # GPUs round otherwise than CPUs, and one result is to be of one kind.
+        "--device": resolve_device(config.device).type,
+    }
+    inputs = {name: of_file(path) for name, path in files.items() if path is not None}
+    inputs["the particles"] = of_particles(particles)
+    return Journal.open(journal_path(out), settings=settings, inputs=inputs, resume=resume, overwrite=overwrite)
+
+
+class _Told:
+    """Says on standard output what first maps and iterations came to, a line each."""
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._last: tuple[str, StartStep] | None = None
+        self._steps = 0
+
+    def start(self, whose: str, step: StartStep) -> None:
+        """Take in a step towards first maps; the line comes with the last of them."""
+        if self._last is not None and self._last[0] != whose:
+            self._say_start()
+        self._last, self._steps = (whose, step), self._steps + 1
+
+    def iteration(self, step: Iteration, *_: object) -> None:
+        """Say what an iteration did."""
+        from gumnet.report.average_steps import iteration_words
+
+        self._say_start()
+        of_class = f"class {step.class_number}, " if self._classes > 1 else ""
+        say(f"{of_class}{iteration_words(step)}")
+
+    def _say_start(self) -> None:
+        if self._last is None:
+            return
+        whose, step = self._last
+        say(
+            f"first maps of {whose}: {self._steps} steps, shells up to {step.shells}, "
+            f"evidence {step.evidence:.2f} a particle"
+        )
+        self._last, self._steps = None, 0
+
+
+def _say_notes(made: Average) -> None:
+    """Say what a user should know of how it came out; of classes, each about its own."""
+    for note in made.notes:
+        say(note)
+    for part in made.classes:
+        number = part.history[0].class_number if part.history else int(part.particles.classes[0])
+        for note in part.notes:
+            if note not in made.notes:
+                say(f"Class {number}: {note}")
+
+
 def _write_report(
-    folder: Path, average: Average, settings: dict[str, str], seconds: dict[str, float], config: AverageConfig
+    folder: Path, average: Average, settings: dict[str, str], seconds: dict[str, float], seed: int
 ) -> None:
     from gumnet.report.average import write_average_report
 
@@ -134,6 +267,5 @@ def _write_report(
         versions=versions(),
         settings=settings,
         seconds=seconds,
-        mask=config.mask,
-        seed=config.seed,
+        seed=seed,
     )

@@ -17,7 +17,6 @@ from torch import Tensor
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion
 from gumnet.io.check import existing_file, positive_voxel_size
-from gumnet.io.tables import SUFFIXES, read_pose_table, star_program
 from gumnet.io.picks_text import read_text_table
 from gumnet.io.relion_optics import optics_rows, voxel_size_from_table
 from gumnet.io.relion_pose_table import NUMBER, OBJECT, TILTS
@@ -29,6 +28,7 @@ from gumnet.io.relion_poses import (
     poses_from_table,
 )
 from gumnet.io.relion_table import RelionTable, numbers, optional_numbers, read_relion_table
+from gumnet.io.tables import SUFFIXES, read_pose_table, star_program
 from gumnet.io.tomogram_volume import Tomogram
 from gumnet.io.tomograms import NAME
 from gumnet.particles import Poses

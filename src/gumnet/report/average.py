@@ -10,6 +10,7 @@ from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD
 from gumnet.devices import seeded
 from gumnet.geometry.fourier import resize
 from gumnet.report.average_classes import classes_section
+from gumnet.report.average_files import class_number
 from gumnet.report.average_particles import orientation_section, orientation_words, sureness_section, sureness_words
 from gumnet.report.average_resolution import half_map_curves, half_map_words, resolution_section
 from gumnet.report.average_steps import convergence_section, starts_section
@@ -26,7 +27,6 @@ from gumnet.resolution.conical import conical_fsc
 if TYPE_CHECKING:
     from gumnet.averaging.result import Average
     from gumnet.resolution.conical import ConicalFsc
-    from gumnet.types import Volume
 
 REPORT, FIGURES = "report.html", "figures"
 _MOST_MESH_BYTES = 3_000_000
@@ -58,7 +58,6 @@ def write_average_report(
     versions: Mapping[str, str],
     settings: Mapping[str, str],
     seconds: Mapping[str, float],
-    mask: Volume | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -70,8 +69,6 @@ def write_average_report(
         What was averaged, in a sentence.
     command, versions, settings, seconds
         How to get the same again, and what took how long.
-    mask
-        Mask (N, N, N) that the correlation was within, if any.
     seed
         Of the average: random phases are those that the corrected curve was made with.
     """
@@ -80,7 +77,7 @@ def write_average_report(
     )
     sections = [
         map_section(average),
-        resolution_section(average, cones, mask=mask, seed=seed),
+        resolution_section(average, cones, seed=seed),
         orientation_section(average),
         sureness_section(average),
         *([classes_section(average)] if average.classes else []),
@@ -103,6 +100,8 @@ def write_average_report(
 def notes(average: Average, cones: ConicalFsc) -> list[str]:
     """Return what a reader should know first: what the run said, and what its result gives reason to say."""
     said = list(average.notes)
+    for part in average.classes:
+        said += [f"Class {class_number(part)}: {note}" for note in part.notes if note not in average.notes]
     if average.resolution_angstrom == float("inf"):
         said.append(half_map_words(average))
     elif cones.is_anisotropic:
@@ -133,8 +132,7 @@ def map_section(average: Average) -> Section:
         halves = zip(("half map 1", "half map 2"), average.half_maps, strict=True)
         parts |= {name: (half, contour_level(half)) for name, half in halves}
     for made in average.classes:
-        number = int(made.particles.classes[0])
-        parts[f"class {number}"] = (made.map, contour_level(made.map))
+        parts[f"class {class_number(made)}"] = (made.map, contour_level(made.map))
     drawn = average.map if average.map.shape[-1] <= BOXES[0] else resize(average.map.double(), BOXES[0])
     still = surface_figure(
         drawn,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gumnet.averaging.result import Average
     from gumnet.resolution.conical import ConicalFsc
-    from gumnet.types import Volume
 
 MASKED, WHOLE = "half maps in mask, corrected", "half maps, no mask"
 NOT_CORRECTED, RANDOM = "in mask, not corrected", "in mask, random phases"
@@ -61,22 +60,22 @@ def half_map_words(average: Average) -> str:
     )
 
 
-def resolution_section(average: Average, cones: ConicalFsc, *, mask: Volume | None = None, seed: int = 0) -> Section:
+def resolution_section(average: Average, cones: ConicalFsc, *, seed: int = 0) -> Section:
     """Return the correlation of the half maps: in the mask if there is one, without it, at random, and by direction.
 
     Parameters
     ----------
     cones
         Of the half maps, without mask.
-    mask, seed
-        Those of the average.
+    seed
+        Of the average: random phases are those that its curve was corrected with.
     """
     size, box = average.particles.voxel_size_angstrom, average.particles.box
     curves, reached = half_map_curves(average)
     caption = "Fourier shell correlation of the half maps."
-    if mask is not None:
+    if average.mask is not None:
         found = phase_randomisation(
-            average.half_maps.cpu(), mask.cpu(), voxel_size_angstrom=size, generator=seeded(seed)
+            average.half_maps.cpu(), average.mask.cpu(), voxel_size_angstrom=size, generator=seeded(seed)
         )
         curves = {**curves, NOT_CORRECTED: found.masked, RANDOM: found.randomised}
         caption += (

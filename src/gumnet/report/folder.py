@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -42,6 +43,16 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftover_folders(path: Path) -> None:
+    """Remove what killed runs left of making ``path``; nobody may be making it now."""
+    path = Path(os.path.abspath(path))
+    # Not by a wildcard, which takes in those of "path.b" as well.
+    name = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]+\.tmp")
+    for left in path.parent.iterdir():
+        if name.fullmatch(left.name) and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _move_in(source: Path, target: Path) -> None:
