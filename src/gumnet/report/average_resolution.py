@@ -108,7 +108,7 @@ def _cone_curves(average: Average, cones: ConicalFsc) -> Figure:
         voxel_size_angstrom=average.particles.voxel_size_angstrom,
         box=average.particles.box,
         thresholds={name: (cones.threshold, value) for name, value in zip(names, values, strict=True)},
-        caption=f"Directional FSC: within {cones.half_angle_degrees:g}° of the best and the worst direction, no mask.",
+        caption=f"Directional FSC: within {cones.half_angle_degrees:g}° of the best and the worst direction, unmasked.",
         name="fsc_directions",
     )
 
