@@ -24,7 +24,7 @@ def classes_section(average: Average) -> Section:
     """Return the classes: a row each in the table, a row each of slices, and their correlations."""
     classes, labels = average.classes, average.particles.classes
     made = {class_number(one): one for one in classes}
-    numbers = sorted({int(number) for number in labels.unique()} | set(made))
+    numbers = sorted(set(labels.tolist()) | set(made))
     total = len(labels)
     rows = []
     for number in numbers:

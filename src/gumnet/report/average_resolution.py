@@ -100,7 +100,8 @@ def resolution_section(average: Average, cones: ConicalFsc, *, seed: int = 0) ->
 
 def _cone_curves(average: Average, cones: ConicalFsc) -> Figure:
     """Return the correlation in the best and in the worst direction, with the resolutions that the words name."""
-    curves = cone_fsc(*average.half_maps.double().cpu(), cones.axes, cones.half_angle_degrees)
+    first, second = average.half_maps.double().cpu()
+    curves = cone_fsc(first, second, cones.axes, cones.half_angle_degrees)
     names = [f"{kind}, along {direction_words(axis)}" for kind, axis in zip(("best", "worst"), cones.axes, strict=True)]
     values = (cones.best_angstrom, cones.worst_angstrom)
     return fsc_figure(

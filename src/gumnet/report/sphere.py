@@ -97,7 +97,7 @@ def coverage(directions: Vectors) -> Coverage:
     half = half_sphere(1000)
     spots = torch.cat([half, -half])
     counts = torch.zeros(len(spots), dtype=torch.float64)
-    for some in directions.split(_CHUNK):
+    for some in torch.split(directions, _CHUNK):
         counts += (spots @ some.T >= math.cos(math.radians(angle))).sum(dim=1)
     held = (1 - math.cos(math.radians(angle))) / 2
     tensor = directions.T @ directions / n
@@ -123,7 +123,7 @@ def density(directions: Vectors, points: Vectors, width_degrees: float) -> Tenso
     """
     k = 1 / math.radians(width_degrees) ** 2
     total = torch.zeros(len(points), dtype=torch.float64)
-    for some in directions.detach().cpu().double().split(_CHUNK):
+    for some in torch.split(directions.detach().cpu().double(), _CHUNK):
         total += torch.exp(k * (points @ some.T - 1)).sum(dim=1)
     return total * (2 * k / (1 - math.exp(-2 * k))) / len(directions)
 
