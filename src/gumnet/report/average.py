@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD
 from gumnet.devices import seeded
 from gumnet.geometry.fourier import resize
-from gumnet.report.average_classes import classes_section
+from gumnet.report.average_classes import SHOWN_CLASSES, classes_section
 from gumnet.report.average_files import class_number
 from gumnet.report.average_particles import orientation_section, orientation_words, sureness_section, sureness_words
 from gumnet.report.average_resolution import half_map_curves, half_map_words, resolution_section
@@ -131,7 +131,7 @@ def map_section(average: Average) -> Section:
     if not average.classes:
         halves = zip(("half map 1", "half map 2"), average.half_maps, strict=True)
         parts |= {name: (half, contour_level(half)) for name, half in halves}
-    for made in average.classes:
+    for made in average.classes[:SHOWN_CLASSES]:
         parts[f"class {class_number(made)}"] = (made.map, contour_level(made.map))
     drawn = average.map if average.map.shape[-1] <= BOXES[0] else resize(average.map.double(), BOXES[0])
     still = surface_figure(

@@ -17,7 +17,8 @@ from gumnet.report.slices import slices_figure
 if TYPE_CHECKING:
     from gumnet.averaging.result import Average
 
-_SHOWN = 8
+SHOWN_CLASSES = 8
+"""Most classes in figures, so that a page of many stays small; tables have all."""
 
 
 def classes_section(average: Average) -> Section:
@@ -41,7 +42,7 @@ def classes_section(average: Average) -> Section:
                 "" if one is None else f"{class_folder(number)}/",
             )
         )
-    shown = {f"class {number}": made[number] for number in sorted(made)[:_SHOWN]}
+    shown = {f"class {number}": made[number] for number in sorted(made)[:SHOWN_CLASSES]}
     figures: list[Figure] = [
         slices_figure(
             {name: one.map for name, one in shown.items()},
@@ -62,8 +63,8 @@ def classes_section(average: Average) -> Section:
         )
     )
     words = f"{total} particles in {len(numbers)} classes; the map above is that of the largest."
-    if len(made) > _SHOWN:
-        words += f" The figure shows the first {_SHOWN}; the table has all."
+    if len(made) > SHOWN_CLASSES:
+        words += f" The figure shows the first {SHOWN_CLASSES}; the table has all."
     header = ("Class", "Particles", "Share", "Resolution", "Mean score", f"Confidence below {FLAGGED_BELOW:g}", "Files")
     return Section("Classes", (words,), tuple(figures), (Table("Classes", header, tuple(rows)),))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from gumnet.report.average_classes import SHOWN_CLASSES
 from gumnet.report.page import Section, Table
 from gumnet.report.plots import Figure, line_figure, resolution_text
 
@@ -92,7 +93,7 @@ def convergence_section(average: Average) -> Section:
     """Return what each iteration did, of each class apart from the others."""
     figures: list[Figure] = []
     classes = sorted({step.class_number for step in average.history})
-    for number in classes:
+    for number in classes[:SHOWN_CLASSES]:
         history = [step for step in average.history if step.class_number == number]
         which = f" Class {number}." if len(classes) > 1 else ""
         numbers = [step.number for step in history]
