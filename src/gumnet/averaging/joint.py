@@ -19,7 +19,7 @@ from gumnet.averaging.iterate import iterate
 from gumnet.averaging.result import Average, OnIteration, OnStart
 from gumnet.errors import InputError
 from gumnet.model.weights import load_model
-from gumnet.particles import Particles
+from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
 
@@ -93,7 +93,8 @@ def _classes(
             )
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
-    poses, notes = particles.poses, []
+    notes: list[str] = []
+    averaged, left = [], torch.ones(len(particles), dtype=torch.bool)
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)
@@ -103,14 +104,18 @@ def _classes(
         start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
         made = iterate(some, config, start, class_number=number, on_iteration=on_iteration)
         parts.append(made)
-        for name in ("rotations", "shifts", "scores"):
-            getattr(poses, name)[rows] = getattr(made.particles.poses, name)
+        averaged.append(rows)
+        left[rows] = False
     if not parts:
         raise InputError("no class has particles in both halves", cure="ask for fewer classes")
+    # Particles of a class without an average stay where its first map, or the table, has them.
+    given = particles.poses if first is None else Poses.of(first.poses.rotations, first.poses.shifts)
+    poses = Poses.concatenate([*(part.particles.poses for part in parts), given[left]])
+    order = torch.argsort(torch.cat([*averaged, torch.nonzero(left)[:, 0]]))
     largest = max(parts, key=lambda part: len(part.particles))
     return replace(
         largest,
-        particles=replace(particles, poses=poses),
+        particles=particles.with_poses(poses[order]),
         history=tuple(step for part in parts for step in part.history),
         starts=() if first is None else first.history,
         notes=(*notes, *largest.notes),
