@@ -173,7 +173,7 @@ def first_maps(
         states = [run.phase(phase, state) for state in states]
         if done >= _FIRST_CHOICE:
             states = sorted(states, key=lambda state: -state.evidence)[: (len(states) + 1) // 2]
-    return run.finished(states[0])
+    return run.finished(max(states, key=lambda state: state.evidence))
 
 
 @dataclass(frozen=True)
