@@ -47,7 +47,7 @@ def found(simulation: Simulation) -> FirstMaps:
 
 def test_a_random_start_finds_the_poses(simulation: Simulation, found: FirstMaps) -> None:
     errors = set_errors(found.poses, simulation.truth)
-    # Within the spacing of the grid, 25 degrees; poses at random are more than 90 off in their best frame.
+    # Within the spacing of the grid, 25 degrees.
     assert float(errors.degrees.median()) < 25
     assert float(errors.shifts.median()) < 1.0
     assert found.evidence > 3
