@@ -51,7 +51,7 @@ def kill_after(arguments: list[str], out: Path, batches: int) -> bool:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    files = sorted(out.iterdir()) if out.is_dir() else [out]
+    files = sorted(path for path in out.rglob("*") if path.is_file()) if out.is_dir() else [out]
     # A report says how long it took.
     return {f.name.replace(out.stem, "out"): f.read_bytes() for f in files if f.name != "report.html"}
 
