@@ -143,7 +143,7 @@ def _classes(
     largest = max(parts, key=lambda part: len(part.particles))
     return replace(
         largest,
-        particles=particles.with_poses(poses[order]),
+        particles=particles.with_poses(poses),
         history=tuple(step for part in parts for step in part.history),
         starts=() if first is None else first.history,
         notes=(*notes, *largest.notes),
