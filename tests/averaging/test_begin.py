@@ -7,7 +7,7 @@ from gumnet.averaging.begin import Beginning, begin, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
-from gumnet.averaging.start import SCHEDULE, Phase
+from gumnet.averaging.start import SCHEDULE, Phase, StartConfig
 from gumnet.geometry.so3 import random_rotations
 from gumnet.particles import Particles
 from gumnet.simulation.config import SimulationConfig
@@ -83,8 +83,8 @@ def test_the_start_does_not_draw_what_the_simulation_drew(monkeypatch: pytest.Mo
     for whose in ("half 1", "half 2", "all particles"):
         find(made.particles, AverageConfig(max_shift=1.0, device="cpu", seed=3), whose, 1, None, Checkpoint())
     starts = torch.cat([rotations for rotations in drawn if len(rotations) == 12])
-    # Four starts each, and no rotation of them is a true one, or one of another start.
-    assert len(starts) == 3 * 4 * 12
+    # All starts of each, and no rotation of them is a true one, or one of another start.
+    assert len(starts) == 3 * StartConfig().starts * 12
     everything = torch.cat([starts, made.truth.rotations]).flatten(1)
     distances = torch.cdist(everything, everything).fill_diagonal_(9.0)
     assert float(distances.min()) > 1e-6

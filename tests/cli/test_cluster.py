@@ -85,6 +85,7 @@ def test_a_run_that_was_stopped_goes_on(
     few = tmp_path / "few.star"
     write_particles(few, read_particles(simulated).select([0, 1, 2, 3]))
     call = ["cluster", str(few), "--k", "2", "--no-refine", "--max-shift", "2", "--out", str(out)]
+    call.append("--allow-outside")
     monkeypatch.setattr(searched, "PAIRS_A_BLOCK", 2)
     with monkeypatch.context() as patch:
         rows = searched.SearchedScores.rows

@@ -29,7 +29,7 @@ from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.frame import agreement, as_particle, fit_frame, unrelated_maps
 from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
 from gumnet.averaging.halves import rows_of_half
-from gumnet.averaging.mask import low_pass
+from gumnet.averaging.mask import low_pass, without_corners
 from gumnet.averaging.result import Average, Iteration, OnIteration
 from gumnet.averaging.shared_sums import shared_sums
 from gumnet.averaging.sums import BoxSums
@@ -138,7 +138,7 @@ def iterate(
             inserted[1] = summed(halves[1], "Half 2 in the frame of half 1")
             sums[1] = reduced(inserted[1])
             unrelated = unrelated_maps(sums[0], sums[1], near=near, generator=generator)
-        half_maps = torch.stack([s.result() for s in sums])
+        half_maps = torch.stack([without_corners(s.result()) for s in sums])
         reached = resolution_angstrom(agreement(half_maps, unrelated), voxel, box)
         scores = torch.cat([half.poses.scores for half in halves])
         degrees, voxels = changes.mean(dim=1).tolist()
@@ -151,7 +151,7 @@ def iterate(
         kept.keep(f"iteration {number}", {**state, **columns[0], **columns[1]}, {"history": steps})
         if on_iteration is not None:
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
-    half_maps = torch.stack([s.result() for s in sums])
+    half_maps = torch.stack([without_corners(s.result()) for s in sums])
     unmasked = agreement(half_maps, unrelated)
     curve = unmasked
     notes = () if beginning is None else beginning.notes
@@ -164,8 +164,9 @@ def iterate(
         found = phase_randomisation(half_maps, mask, voxel_size_angstrom=voxel, generator=seeded(config.seed))
         # Where the fit of the halves adds more than the mask, the lower curve holds.
         curve = torch.minimum(found.corrected.cpu(), agreement(half_maps, unrelated, mask))
+    whole = reduced(inserted[0].merge(inserted[1]))
     return Average(
-        map=reduced(inserted[0].merge(inserted[1])).result(noise_to_signal(unmasked)),
+        map=without_corners(whole.result(noise_to_signal(unmasked))),
         half_maps=half_maps,
         fsc=curve,
         fsc_unmasked=unmasked,

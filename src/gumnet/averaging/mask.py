@@ -45,6 +45,15 @@ def soft_sphere(
     return soft_edge(distance - radius, edge)
 
 
+def without_corners(volume: Volume) -> Volume:
+    """Return a map (N, N, N) that falls to 0 over 3 voxels beyond the sphere that fits in its box.
+
+    Of turned boxes only some reach the corners, and what they put there is noise. RELION's maps end in the same way.
+    """
+    box = volume.shape[-1]
+    return volume * soft_sphere(box, box / 2, 3.0, device=volume.device, dtype=volume.dtype)
+
+
 def low_pass(volumes: Tensor, frequency: float, edge: float = 0.02) -> Tensor:
     """Return volumes (..., N, N, N) with a cosine fall from 1 at ``frequency`` to 0, in cycles per voxel.
 

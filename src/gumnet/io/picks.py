@@ -41,7 +41,7 @@ COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 MICROGRAPH, TUBE, SERIES_PIXEL = "rlnMicrographName", "rlnHelicalTubeID", "rlnTomoTiltSeriesPixelSize"
 CountedIn = Literal["tomogram", "series", "images"]
-_OTHER_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix != ".star")
+_OTHER_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix not in (".star", ".csv"))
 _IMAGES = ("rlnImageName", "rlnCtfImage")
 
 
