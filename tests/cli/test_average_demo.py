@@ -108,7 +108,7 @@ def test_average_refuses_what_is_wrong_and_leaves_nothing(
     capsys.readouterr()
     for arguments, words in (
         ([str(simulated), "--out", str(averaged)], "--overwrite"),
-        ([str(simulated), *new, "--symmetry", "X7"], "symmetry"),
+        ([str(simulated), *new, "--symmetry", "X7"], "point group"),
         ([str(simulated), *new, "--iterations", "-1"], "iterations"),
         ([str(simulated), *new, "--seed", "-1"], "--seed -1"),
         ([str(simulated), *new, "--low-pass", "39"], "--low-pass 39"),

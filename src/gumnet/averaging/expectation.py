@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gumnet.alignment.band import Band
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
@@ -28,6 +29,8 @@ from gumnet.types import Labels, Rotations, Vectors
 
 _LEAST_SHARE = 1e-3
 """Poses with less than this share of the most probable rotation's mass do not go into the sums."""
+SHIFTS_A_PERIOD = 3.0
+"""Shifts that are tried in a period of the highest shell, along each axis."""
 _VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
 """Likelihoods held at once: on a CPU few enough to stay in its cache."""
 
@@ -45,6 +48,8 @@ class Expectation:
         Probability of each class, (n, K).
     poses
         Most probable pose on the most probable class, scores being its posterior probability.
+    shifts
+        Mean shift over the whole posterior, (n, 3), in voxels.
     sums
         Sums on a `Lattice`, (F, K, D^3, 3): particles of fold f in class k.
     """
@@ -52,12 +57,13 @@ class Expectation:
     evidence: Tensor
     classes: Tensor
     poses: Poses
+    shifts: Vectors
     sums: Tensor
 
 
-def shift_grid(box: int, shells: int, max_shift: float, samples: float = 3.0) -> Vectors:
-    """Return shifts (t, 3), (x, y, z) in voxels, up to ``max_shift`` on each axis, ``samples`` a period of the band."""
-    step = box / (samples * shells)
+def shift_grid(box: int, shells: int, max_shift: float) -> Vectors:
+    """Return shifts (t, 3), (x, y, z) in voxels, up to ``max_shift`` on each axis."""
+    step = box / (SHIFTS_A_PERIOD * shells)
     reach = math.floor(max_shift / step + 0.5)
     axis = (torch.arange(-reach, reach + 1) * step).clamp(-max_shift, max_shift)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -73,6 +79,7 @@ def expect(
     *,
     symmetry: PointGroup | None = None,
     candidates: Tensor | None = None,
+    centres: Vectors | None = None,
 ) -> Expectation:
     """Return the posterior of particles on maps, and the sums that the next maps come from.
 
@@ -90,19 +97,21 @@ def expect(
         Point group of the maps: particles go into them at all of its equivalent poses.
     candidates
         Which classes each particle may be of, (n, K), boolean; all unless given. The others are not compared.
+    centres
+        Shift of each particle that those of the grid are relative to, (n, 3), in voxels; 0 unless given.
     """
     device = data.matched.device
     band, lattice = data.band, Lattice(data.band)
     folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
     rotations = rotations.to(device, torch.float32)
     turns, places = len(rotations), len(shifts)
-    angle = 2 * math.pi * (shifts.to(device) @ band.frequencies.mT)
-    waves = torch.polar(torch.ones_like(angle), angle)
+    waves = _waves(shifts.to(device), band)
     members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
     members = members.to(rotations)
     if candidates is None:
         candidates = torch.ones(n, classes_count, dtype=torch.bool)
-    found = _Found.of(n, classes_count)
+    centres = torch.zeros(n, 3) if centres is None else centres
+    found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
     for fold in range(folds_count):
         table, power = _table(maps[fold], rotations, data)
@@ -115,7 +124,8 @@ def expect(
             size = max(1, _VALUES_AT_ONCE[device.type] // (places * len(columns)))
             for rows in torch.split(rows_of_group, size):
                 observed = data.rows(rows)
-                moved = observed.matched[:, None] * waves
+                matched = observed.matched * _waves(centres[rows].to(device), band)
+                moved = matched[:, None] * waves
                 moved = torch.cat([moved.real, moved.imag], dim=-1)
                 scores = (moved.flatten(0, 1) @ spectra.mT).view(len(rows), places, -1)
                 scores = torch.sub(2 * scores, (observed.precision @ squares.mT)[:, None])
@@ -129,24 +139,33 @@ def expect(
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
             for member in members:
                 lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
-    poses = Poses(rotations.cpu()[found.turns].double(), shifts[found.places].double(), found.certainty.double())
-    return Expectation(found.evidence, found.masses, poses, sums)
+    at = (centres + shifts[found.places]).double()
+    poses = Poses(rotations.cpu()[found.turns].double(), at, found.certainty.double())
+    return Expectation(found.evidence, found.masses, poses, centres + found.shift_masses @ shifts, sums)
+
+
+def _waves(shifts: Vectors, band: Band) -> Tensor:
+    """Return ``exp(2 pi i k t)``, (..., M), which take shifts (..., 3) away."""
+    angle = 2 * math.pi * (shifts @ band.frequencies.mT)
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Of n particles: evidence, masses of classes, place of the best pose on the grid, and its probability."""
+    """Of n particles: evidence, masses of classes and shifts, place of the best pose on the grid, its probability."""
 
     evidence: Tensor
     masses: Tensor
+    shift_masses: Tensor
     turns: Tensor
     places: Tensor
     certainty: Tensor
 
     @classmethod
-    def of(cls, n: int, classes: int) -> _Found:
+    def of(cls, n: int, classes: int, places: int) -> _Found:
         index = torch.zeros(n, dtype=torch.int64)
-        return cls(torch.zeros(n), torch.zeros(n, classes), index, index.clone(), torch.zeros(n))
+        masses, shift_masses = torch.zeros(n, classes), torch.zeros(n, places)
+        return cls(torch.zeros(n), masses, shift_masses, index, index.clone(), torch.zeros(n))
 
     def take(self, rows: Tensor, scores: Tensor, allowed: Tensor, turns: int, classes: int) -> tuple[Tensor, Tensor]:
         """Keep what log likelihoods (b, t, a r) of some particles say; return their posterior, and its sum over shifts.
@@ -160,6 +179,7 @@ class _Found:
         whole = flat.sum(dim=1)
         posterior = flat.view_as(scores).div_(whole[:, None, None])
         mass = posterior.sum(dim=1)
+        self.shift_masses[rows] = posterior.sum(dim=2).cpu()
         columns = index.cpu() % scores.shape[2]
         self.evidence[rows] = (top + whole.log() - math.log(places * turns * classes)).cpu()
         self.certainty[rows] = (1 / whole).cpu()

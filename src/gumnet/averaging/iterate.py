@@ -113,7 +113,13 @@ def iterate(
         local = beginning is not None and number > GLOBAL_ITERATIONS
         for i in (0, 1):
             halves[i] = _align(
-                halves[i], sums[i] if sums else None, None if first is None else first[i], config, band_angstrom, local, place
+                halves[i],
+                sums[i] if sums else None,
+                None if first is None else first[i],
+                config,
+                band_angstrom,
+                local,
+                place,
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
         sums = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]

@@ -53,8 +53,8 @@ def average(
         settings (`gumnet.journal.Journal.open` checks that they are): on a CPU the result is that of a run that was not
         stopped, to the bit.
     place
-        Where particles are aligned and summed, after the first maps; in this process, on the device of ``config``, unless
-        given. The result is the same on one worker and on many.
+        Where particles are aligned and summed, after the first maps; in this process, on the device of ``config``,
+        unless given. The result is the same on one worker and on many.
 
     Raises
     ------

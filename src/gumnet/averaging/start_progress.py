@@ -15,15 +15,15 @@ _COST_POWER = 6
 class StartShare:
     """What share of a search is done after a step, as a number that never falls.
 
-    Steps are weighed by what they cost. A phase may end early, so the share leaps at its end, and an estimate of the time
-    left that comes from it is one of the longest that it can take.
+    Steps are weighed by what they cost. A phase may end early, so the share leaps at its end, and an estimate of the
+    time left that comes from it is one of the longest that it can take.
     """
 
     def __init__(self, config: StartConfig) -> None:
         self._config = config
         starts = [config.starts_after(done) for done in range(len(config.schedule))]
-        costs = [phase.shells**_COST_POWER for phase in config.schedule]
-        self._phases = [n * c * p.steps for n, c, p in zip(starts, costs, config.schedule, strict=True)]
+        costs = [float(phase.shells**_COST_POWER) for phase in config.schedule]
+        self._phases: list[float] = [n * c * p.steps for n, c, p in zip(starts, costs, config.schedule, strict=True)]
         self._number, self._seen, self._steps = 0, [0], 0
 
     def after(self, step: StartStep) -> float:
@@ -36,7 +36,8 @@ class StartShare:
         self._steps += 1
         starts = len(self._seen) - 2 + self._steps / schedule[self._number].steps
         share = min(1.0, starts / self._config.starts_after(self._number))
-        return (sum(self._phases[: self._number]) + share * self._phases[self._number]) / sum(self._phases)
+        done = sum(self._phases[: self._number]) + share * self._phases[self._number]
+        return float(done / sum(self._phases))
 
 
 @contextmanager

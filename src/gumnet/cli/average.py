@@ -81,8 +81,8 @@ def average(
     out
         Folder to write.
     iterations
-        How often to align and average from the first maps on: two search all
-        rotations, those that follow refine, and more than four change little.
+        How often to align and average from the first maps on. Two of them search
+        all rotations, those that follow refine, at a third of the cost.
     classes
         How many structures the particles may be of. They are sorted by first
         maps, and each class is averaged by itself.
@@ -139,7 +139,7 @@ def average(
                 method=method,
                 refine=not no_refine,
                 symmetry=symmetry,
-                mask=None if mask is None else AUTO if mask == AUTO else read_mask(Path(mask)),
+                mask=None if mask is None else "auto" if mask == AUTO else read_mask(Path(mask)),
                 initial=None if initial is None else matching_map(initial, data),
                 low_pass_angstrom=low_pass,
                 max_shift=max_shift,
@@ -154,7 +154,7 @@ def average(
             if going_on:
                 say("going on with what was finished before")
             read = time.perf_counter()
-            told = _Told()
+            told = _Told(classes)
             made = run(
                 data,
                 config,
@@ -211,7 +211,8 @@ def _journal(
 class _Told:
     """Says on standard output what first maps and iterations came to, a line each."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
         self._last: tuple[str, StartStep] | None = None
         self._steps = 0
 
@@ -226,7 +227,8 @@ class _Told:
         from gumnet.report.average import iteration_words
 
         self._say_start()
-        say(iteration_words(step))
+        of_class = f"class {step.class_number}, " if self._classes > 1 else ""
+        say(f"{of_class}{iteration_words(step)}")
 
     def _say_start(self) -> None:
         if self._last is None:

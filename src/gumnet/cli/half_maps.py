@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gumnet.cli.options import read_mask
 from gumnet.errors import InputError
@@ -12,7 +12,7 @@ from gumnet.errors import InputError
 if TYPE_CHECKING:
     from gumnet.types import Volume, Volumes
 
-AUTO = "auto"
+AUTO: Final = "auto"
 """In place of a mask's name: find one from the maps."""
 
 
