@@ -120,7 +120,7 @@ def _classes(
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
     posed: list[tuple[Tensor, Poses]] = []
-    notes: list[str] = []
+    notes = [] if first is None else list(first.notes)
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)

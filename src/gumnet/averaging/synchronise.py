@@ -113,6 +113,30 @@ def synchronise(
     )
 
 
+def supported(graph: PairGraph, rows: Tensor, found: Synchronised) -> Tensor:
+    """Return for each of n particles how many edges to placed particles agree in any one rotation, (n,).
+
+    Parameters
+    ----------
+    graph
+        Of all n particles.
+    rows
+        Those that were synchronised, (c,).
+    found
+        What that gave.
+    """
+    rotations = torch.zeros(graph.count, 3, 3, dtype=torch.float64)
+    rotations[rows] = found.poses.rotations
+    placed = torch.zeros(graph.count, dtype=torch.bool)
+    placed[rows] = found.placed
+    _, to, poses = graph.arcs
+    table = graph.table.clamp_min(0)
+    proposed = poses.rotations.mT[table] @ rotations[to[table]]
+    counts = (placed[to[table]] & (graph.table >= 0)).double()
+    alike = (_kernel(proposed, proposed, AGREES_DEGREES) > math.exp(-0.5)).double()
+    return ((alike @ counts[..., None])[..., 0] * counts).amax(dim=1)
+
+
 def spectral(graph: PairGraph, weights: Tensor) -> Rotations:
     """Return rotations (n, 3, 3) from the three largest eigenvectors of the weighted matrix of all R_ij.
 
