@@ -1,9 +1,9 @@
 """Classes of particles from a graph of pair alignments: particles of one structure close cycles with each other.
 
-An edge between particles of different structures has some best pose all the same, but no cycle confirms it. So the
-probabilities of edges (`gumnet.averaging.cycles`) fall apart into communities. Spectral clustering finds them (Ng, Jordan
-and Weiss, NIPS 2001; regularised as in `gumnet.averaging.synchronise.spectral`), each is synchronised by itself, and
-particles move to the community of which more of their edges agree.
+An edge between particles of different structures has some best pose all the same, but no cycle confirms it. So by the
+probabilities of edges (`gumnet.averaging.cycles`) the graph falls apart. Spectral clustering finds the parts (Ng,
+Jordan and Weiss, NIPS 2001; regularised as in `gumnet.averaging.synchronise.spectral`), each is synchronised by itself, and
+particles move to the part of which more of their edges agree.
 """
 
 from __future__ import annotations

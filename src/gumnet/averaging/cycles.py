@@ -86,7 +86,7 @@ def edge_probabilities(graph: PairGraph, cycles: list[Cycles], *, noise_degrees:
     noise_degrees
         Error of a right edge, root mean square.
     """
-    prior = torch.logit(_prior(graph))
+    prior = torch.logit(prior_probabilities(graph))
     gains = [_chance_ratio(c.angles_degrees, noise_degrees * math.sqrt(c.edges.shape[1])) - 1 for c in cycles]
     said = [torch.zeros(c.edges.shape) for c in cycles]
     for _ in range(_ROUNDS):
@@ -99,7 +99,7 @@ def edge_probabilities(graph: PairGraph, cycles: list[Cycles], *, noise_degrees:
     return torch.sigmoid(_total(prior, cycles, said))
 
 
-def _prior(graph: PairGraph) -> Tensor:
+def prior_probabilities(graph: PairGraph) -> Tensor:
     """Return the confidences (m,) of the method, kept from 0 and 1."""
     confidences = graph.poses.confidences
     if confidences is None:
@@ -117,8 +117,9 @@ def _total(prior: Tensor, cycles: list[Cycles], said: list[Tensor]) -> Tensor:
 def _chance_ratio(angles_degrees: Tensor, spread_degrees: float) -> Tensor:
     """Return how much likelier angles of rotations are under a normal spread than under chance.
 
-    Of a normal distribution of total variance ``spread^2``, a third of it about each axis; chance is uniform over SO(3),
-    whose volume is 8 pi^2 in units of the rotation angle. The least is kept from 0 by outliers among right edges.
+    Of a normal distribution of total variance ``spread^2``, a third of it about each axis; chance is uniform over
+    SO(3), whose volume is 8 pi^2 in units of the rotation angle.
+    The least is kept from 0 by outliers among right edges.
     """
     sigma = math.radians(spread_degrees) / math.sqrt(3)
     peak = 8 * math.pi**2 / ((2 * math.pi) ** 1.5 * sigma**3)

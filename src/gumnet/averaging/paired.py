@@ -49,7 +49,8 @@ def begun_from_pairs(
     found = communities(graph, classes, generator=generator)
     labels, poses, placed = labels_and_poses(found, len(rows))
     agreeing = sum(int(part.found.agrees.sum()) for part in found) / len(graph)
-    note = f"Pairs, {whose}: {agreeing:.0%} of {len(graph)} agree on the poses of {int(placed.sum())} of {len(rows)} particles"
+    particles_placed = f"{int(placed.sum())} of {len(rows)} particles"
+    note = f"Pairs, {whose}: {agreeing:.0%} of {len(graph)} agree on the poses of {particles_placed}"
     if len(found) < classes or not all(part.found.consensus for part in found):
         return None, (f"{note}, too few to start from: random starts took their place.",)
     everyone = Poses.identity(n)

@@ -1,9 +1,10 @@
 """Poses of all particles from poses of pairs of them, many of which are wrong.
 
 Rotations begin with the spectral relaxation (Singer, Appl. Comput. Harmon. Anal. 30, 20, 2011; Arie-Nachimson et al.,
-3DIMPVT 2012): the three largest eigenvectors of the matrix of all R_ij, weighted by the probability that they are right
-(`gumnet.averaging.cycles`). They go on by a redescending mean whose scale narrows: each particle takes the rotation that
-most of what its neighbours propose agrees on. Shifts then follow from linear equations, reweighted likewise.
+3DIMPVT 2012): the three largest eigenvectors of the matrix of all R_ij, weighted by the probability that they are
+right (`gumnet.averaging.cycles`). They go on by a redescending mean whose scale narrows: each particle takes the
+rotation that most of what its neighbours propose agrees on. Shifts then follow from linear equations, with the same
+kind of weights.
 
 The frame that all poses share is free: any rotation, and the shift that makes the particles' own shifts smallest.
 """
@@ -20,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from gumnet.averaging.cycles import NOISE_DEGREES, edge_probabilities, find_cycles
+from gumnet.averaging.cycles import NOISE_DEGREES, edge_probabilities, find_cycles, prior_probabilities
 from gumnet.averaging.pair_graph import PairGraph
 from gumnet.geometry.so3 import angular_distance_degrees
 from gumnet.particles import Poses
@@ -31,6 +32,8 @@ AGREES_DEGREES = 20.0
 AGREES_VOXELS = 2.0
 _WIDEST_DEGREES = 40.0
 _SWEEPS = 24
+_REGROWTHS = 2
+_LEAST_TRUST = 0.02
 _REWEIGHTS = 20
 _TINY = 1e-9
 EDGES_A_PARTICLE = 1.35
@@ -96,7 +99,14 @@ def synchronise(
     """
     if probabilities is None:
         probabilities = edge_probabilities(graph, find_cycles(graph), noise_degrees=noise_degrees)
-    rotations = _moved(graph, probabilities, spectral(graph, probabilities), noise_degrees, generator)
+    rotations = spectral(graph, probabilities)
+    rotations = _moved(graph, probabilities, rotations, noise_degrees, _WIDEST_DEGREES, generator)
+    for _ in range(_REGROWTHS):
+        # Those that hold together tell the others their poses, also by edges that no cycle spoke for.
+        turned = _turned_wrong(graph, rotations) <= AGREES_DEGREES
+        weights = prior_probabilities(graph)
+        trusted = _held_together(graph, turned).double().clamp_min(_LEAST_TRUST)
+        rotations = _moved(graph, weights, rotations, noise_degrees, 2 * noise_degrees, generator, trusted)
     turned = _turned_wrong(graph, rotations) <= AGREES_DEGREES
     shifts = _shifts(graph, rotations, turned.double() + _TINY)
     agrees = turned & (_shifted_wrong(graph, rotations, shifts) <= AGREES_VOXELS)
@@ -161,18 +171,34 @@ def spectral(graph: PairGraph, weights: Tensor) -> Rotations:
 
 
 def _moved(
-    graph: PairGraph, weights: Tensor, rotations: Rotations, noise_degrees: float, generator: torch.Generator
+    graph: PairGraph,
+    weights: Tensor,
+    rotations: Rotations,
+    noise_degrees: float,
+    widest_degrees: float,
+    generator: torch.Generator,
+    support: Tensor | None = None,
 ) -> Rotations:
-    """Return rotations, each moved again and again to where most of what its neighbours propose lies."""
-    origins, _, poses = graph.arcs
-    table, arcs = graph.table, poses.rotations.mT
-    neighbours = graph.arcs[1][table.clamp_min(0)]
+    """Return rotations, each moved again and again to where most of what its neighbours propose lies.
+
+    Parameters
+    ----------
+    weights
+        Of the edges, (m,).
+    widest_degrees
+        Scale within which proposals count as alike at the beginning; ``noise_degrees`` from the middle on.
+    support
+        How far each particle's pose is to be trusted at the beginning, (n,).
+    """
+    _, to, poses = graph.arcs
+    table = graph.table
+    neighbours = to[table.clamp_min(0)]
     # Arc i -> k says R_k = R_ik R_i, so R_i = R_ik^T R_k.
-    back = arcs[table.clamp_min(0)]
+    back = poses.rotations.mT[table.clamp_min(0)]
     edge = weights.double().repeat(2)[table.clamp_min(0)] * (table >= 0)
-    support = torch.ones(graph.count, dtype=torch.float64)
+    support = torch.ones(graph.count, dtype=torch.float64) if support is None else support
     for sweep in range(_SWEEPS):
-        scale = max(noise_degrees, _WIDEST_DEGREES * (noise_degrees / _WIDEST_DEGREES) ** (2 * sweep / (_SWEEPS - 1)))
+        scale = widest_degrees * (noise_degrees / widest_degrees) ** min(1.0, 2 * sweep / (_SWEEPS - 1))
         proposed = back @ rotations[neighbours]
         votes = edge * support[neighbours] + _TINY * (table >= 0)
         alike = _kernel(proposed, proposed, scale)
@@ -186,7 +212,7 @@ def _moved(
         moves = torch.rand(graph.count, generator=generator) < (0.5 if sweep < _SWEEPS - 1 else 1.0)
         rotations = torch.where(moves[:, None, None], chosen, rotations)
         near = edge * _kernel(proposed, rotations[:, None], scale)[..., 0]
-        support = (near.sum(dim=1) / edge.sum(dim=1).clamp_min(_TINY)).clamp(0.02, 1.0)
+        support = (near.sum(dim=1) / edge.sum(dim=1).clamp_min(_TINY)).clamp(_LEAST_TRUST, 1.0)
     return rotations
 
 
@@ -249,6 +275,6 @@ def _per_particle(graph: PairGraph, of_edges: Tensor) -> Tensor:
 
 
 def _kernel(first: Rotations, second: Rotations, scale_degrees: float) -> Tensor:
-    """Return ``exp(-chord^2 / 4 scale^2)`` (n, a, b) of rotations (n, a, 3, 3) and (n, b, 3, 3): normal in the angle."""
+    """Return ``exp(-chord^2 / 4 scale^2)`` (n, a, b) of rotations (n, a, 3, 3) and (n, b, 3, 3): normal in angle."""
     chord = 6 - 2 * first.flatten(2) @ second.flatten(2).mT
     return torch.exp(-chord / (4 * math.radians(scale_degrees) ** 2))
