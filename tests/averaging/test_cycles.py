@@ -12,7 +12,7 @@ from gumnet.particles import Poses
 from tests.oracles.pair_graphs import known_graph
 
 
-def test_the_cycles_of_a_complete_graph_are_counted(generator: torch.Generator) -> None:
+def test_the_cycles_of_a_complete_graph_are_counted() -> None:
     edges = torch.combinations(torch.arange(6), 2)
     cycles = find_cycles(PairGraph(6, edges, Poses.identity(len(edges))))
     # Choose L particles of 6, and one of their (L - 1)! / 2 orders around.
@@ -23,12 +23,13 @@ def test_the_cycles_of_a_complete_graph_are_counted(generator: torch.Generator) 
 
 
 def test_cycles_are_those_that_a_search_finds(generator: torch.Generator) -> None:
-    graph, _, _ = known_graph(24, 1.0, generator=generator)
-    graph = PairGraph(24, graph.edges[:40], graph.poses[:40])
+    graph, _, _ = known_graph(12, 1.0, generator=generator)
+    some = torch.randperm(len(graph), generator=generator)[:30]
+    graph = PairGraph(12, graph.edges[some], graph.poses[some])
     name = {frozenset(pair): e for e, pair in enumerate(graph.edges.tolist())}
     for length, found in zip((3, 4, 5), find_cycles(graph), strict=True):
         expected = set()
-        for chosen in combinations(range(24), length):
+        for chosen in combinations(range(12), length):
             for rest in permutations(chosen[1:]):
                 around = [frozenset(p) for p in zip((chosen[0], *rest), (*rest, chosen[0]), strict=True)]
                 if all(pair in name for pair in around):
