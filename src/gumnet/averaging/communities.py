@@ -2,8 +2,8 @@
 
 An edge between particles of different structures has some best pose all the same, but no cycle confirms it. So by the
 probabilities of edges (`gumnet.averaging.cycles`) the graph falls apart. Spectral clustering finds the parts (Ng,
-Jordan and Weiss, NIPS 2001; regularised as in `gumnet.averaging.synchronise.spectral`), each is synchronised by itself, and
-particles move to the part of which more of their edges agree.
+Jordan and Weiss, NIPS 2001; regularised as in `gumnet.averaging.synchronise.spectral`), each is synchronised by
+itself, and particles move to the part of which more of their edges agree.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import ClusterError, kmeans2
 from torch import Tensor
 
 from gumnet.averaging.cycles import NOISE_DEGREES, edge_probabilities, find_cycles
@@ -47,12 +47,12 @@ class Community:
 def communities(
     graph: PairGraph, classes: int, *, generator: torch.Generator, noise_degrees: float = NOISE_DEGREES
 ) -> list[Community]:
-    """Return n particles in classes, the largest first; every particle is in one.
+    """Return n particles in classes, the largest first.
 
     Parameters
     ----------
     classes
-        K, how many; fewer come back where one would have less than 3 particles.
+        K, how many; fewer come back where one has less than 3 particles, which are then in none.
     generator
         Draws the centres of the clustering and the order in which particles are moved.
     """
@@ -77,12 +77,10 @@ def communities(
             )
             parts.append(Community(rows, found))
             support[c] = supported(graph, rows, found)
-        before, labels = (
-            labels,
-            torch.where(support.amax(dim=0) > support.gather(0, labels[None])[0], support.argmax(dim=0), labels),
-        )
-        if bool((labels == before).all()):
+        gains = support.amax(dim=0) > support.gather(0, labels[None])[0]
+        if not bool(gains.any()):
             break
+        labels = torch.where(gains, support.argmax(dim=0), labels)
     return sorted(parts, key=lambda part: -len(part.rows))
 
 
@@ -100,7 +98,10 @@ def spectral_clusters(graph: PairGraph, weights: Tensor, classes: int, *, genera
     best, least = np.zeros(n, dtype=np.int64), float("inf")
     for _ in range(_TRIES):
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        centres, label = kmeans2(points, classes, minit="++", rng=rng, missing="warn")
+        try:
+            centres, label = kmeans2(points, classes, minit="++", rng=rng, missing="raise")
+        except ClusterError:  # one without points
+            continue
         spread = float(((points - centres[label]) ** 2).sum())
         if spread < least:
             best, least = label.astype(np.int64), spread
