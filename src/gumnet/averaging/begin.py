@@ -14,7 +14,7 @@ from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
-from gumnet.averaging.start import SCHEDULE, FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
@@ -84,7 +84,8 @@ def find(
     )
     data = LowBand.of(particles, schedule[-1].shells, device=device)
     generator = seeded(config.seed ^ _SALT ^ hash_of(whose))
-    begun, notes = None, ()
+    begun: Begun | None = None
+    notes: tuple[str, ...] = ()
     if config.start == "pairs":
         begun, notes = begun_from_pairs(particles, config, classes, whose, generator=generator, kept=kept)
     if begun is not None:
