@@ -22,7 +22,8 @@ from gumnet.evaluation.metrics import PairErrors, SetErrors, pair_errors, set_er
 from gumnet.geometry.warp import warp
 from gumnet.io.read import read_particles
 from gumnet.io.relion_write import write_particles
-from gumnet.report.average import iteration_words, write_average
+from gumnet.report.average_files import write_average
+from gumnet.report.average_steps import iteration_words
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, simulate
 from gumnet.simulation.folder import read_pairs, read_truth, write_simulation

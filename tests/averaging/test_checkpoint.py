@@ -13,7 +13,7 @@ from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.joint import average
 from gumnet.averaging.result import Average
-from gumnet.averaging.start import Phase, StartConfig, StartStep
+from gumnet.averaging.start_config import Phase, StartConfig, StartStep
 from gumnet.averaging.start_progress import StartShare
 from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses
@@ -89,7 +89,7 @@ def same(a: Average, b: Average) -> bool:
     [
         (QUICK, True),
         (replace(QUICK, classes=2, iterations=1), False),
-        (replace(QUICK, start="blob", iterations=2, refine=False), False),
+        (replace(QUICK, start="blob", iterations=2), False),
         (replace(QUICK, symmetry="C2", iterations=1), False),
     ],
     ids=["halves", "classes", "blob", "symmetry"],
@@ -119,20 +119,21 @@ def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bits(
 
 def test_what_is_finished_is_not_done_again(particles: Particles, journal_file: Path) -> None:
     events: list[object] = []
+    starts = StartConfig().starts
 
     def stop(*event: object) -> None:
         events.append(event)
-        if len([e for e in events if e[0] == "half 2"]) == 5:  # type: ignore[index]
+        if len([e for e in events if e[0] == "half 2"]) == starts + 1:  # type: ignore[index]
             raise StoppedError
 
     with opened(journal_file) as journal, pytest.raises(StoppedError):
         average(particles, QUICK, on_start=stop, journal=journal)
-    # Half 2 stopped after its first phase, of four starts: it goes on with the second phase, and half 1 is done.
+    # Half 2 stopped after its first phase, of a step a start: it goes on with the second phase, and half 1 is done.
     again: list[tuple[str, StartStep]] = []
     with opened(journal_file) as journal:
         average(particles, replace(QUICK, iterations=1), on_start=lambda *e: again.append(e), journal=journal)
     halves = [(whose, step.shells) for whose, step in again if whose.startswith("half")]
-    assert halves == [("half 2", 3)] * 8 + [("half 2", 4)] * 2
+    assert halves == [("half 2", 3)] * 2 * starts + [("half 2", 4)] * StartConfig().starts_after(2)
 
 
 def test_a_checkpoint_gives_back_what_it_kept_to_the_bit(journal_file: Path) -> None:
@@ -176,4 +177,4 @@ def test_the_share_of_a_search_rises_to_the_whole(most: int) -> None:
 
 
 def test_half_of_the_starts_go_on_after_each_phase_but_the_first() -> None:
-    assert [StartConfig().starts_after(done) for done in range(5)] == [4, 4, 2, 1, 1]
+    assert [StartConfig(starts=4).starts_after(done) for done in range(5)] == [4, 4, 2, 1, 1]

@@ -17,7 +17,8 @@ from gumnet.io.read import read_particles
 from gumnet.io.star import read_star
 from gumnet.simulation.folder import read_truth
 
-OUTPUTS = {"map.mrc", "half1.mrc", "half2.mrc", "fsc.star", "particles.star", "report.html"}
+FILES = {"map.mrc", "half1.mrc", "half2.mrc", "fsc.star", "particles.star", "view.cxc"}
+OUTPUTS = FILES | {"report.html", "figures"}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_demo_runs_and_says_where_to_look(tmp_path: Path, capsys: pytest.Capture
     text = capsys.readouterr().out
     assert str(out / "report.html") in text
     assert "gumnet average particles.star" in text
-    assert OUTPUTS - {"report.html"} == {path.name for path in (out / "average").iterdir()}
+    assert {path.name for path in (out / "average").iterdir()} == FILES
     assert (out / "overview.png").stat().st_size < 150_000
     html = (out / "report.html").read_text(encoding="utf-8")
     assert len(html) < 2_000_000

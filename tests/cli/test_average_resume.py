@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gumnet.averaging.config import AverageConfig
-from gumnet.averaging.start import Phase
+from gumnet.averaging.start_config import Phase, StartConfig
 from gumnet.cli.main import main
 from gumnet.io.mrc import read_map
 from gumnet.io.read import read_particles
@@ -74,7 +74,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_and_only_as_it_began(
     assert "iteration 2" in text
     assert main([*given, "--out", str(whole), "--resume"]) == 0, "nothing to go on with is no error"
     text = capsys.readouterr().out
-    assert "first maps of half 1: 8 steps, shells up to 3, evidence" in text
+    assert f"first maps of half 1: {2 * StartConfig().starts} steps, shells up to 3, evidence" in text
     assert "going on" not in text
     for name in SAME:
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name

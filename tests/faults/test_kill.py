@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gumnet.averaging.start import Phase
+from gumnet.averaging.start_config import Phase
 from gumnet.cli.main import main
 from gumnet.journal import journal_path
 
@@ -34,7 +34,7 @@ def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
 def kill_after(arguments: list[str], out: Path, batches: int) -> bool:
     """Run gumnet until its journal holds so many batches, kill it, and return whether that was in time."""
     code = (
-        "import sys; from gumnet.averaging import begin; from gumnet.averaging.start import Phase\n"
+        "import sys; from gumnet.averaging import begin; from gumnet.averaging.start_config import Phase\n"
         f"begin.SCHEDULE = {SCHEDULE!r}\n"
         f"from gumnet.cli.main import main; sys.exit(main({arguments!r}))"
     )
@@ -51,7 +51,7 @@ def kill_after(arguments: list[str], out: Path, batches: int) -> bool:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    files = sorted(out.iterdir()) if out.is_dir() else [out]
+    files = sorted(path for path in out.rglob("*") if path.is_file()) if out.is_dir() else [out]
     # A report says how long it took.
     return {f.name.replace(out.stem, "out"): f.read_bytes() for f in files if f.name != "report.html"}
 

@@ -159,7 +159,7 @@ class Accumulator:
         unturned = BoxSums.empty(self.box, self.device, self._sums.dtype) if self._unturned is None else self._unturned
         return {
             "sums": self._sums,
-            "unturned_spectrum": unturned.spectrum,
+            "unturned_spectrum": torch.view_as_real(unturned.spectrum),  # safetensors knows no complex128
             "unturned_weights": unturned.weights,
             "numbers": torch.tensor([self.count, self._poses, self._unturned is None], dtype=torch.float64),
         }
@@ -171,7 +171,7 @@ class Accumulator:
         sums = cls(box, shells=shells, device=kept.device, dtype=kept.dtype)
         count, poses, turned = parts["numbers"].tolist()
         sums._sums, sums.count, sums._poses = kept, count, round(poses)
-        spectrum, weights = parts["unturned_spectrum"], parts["unturned_weights"]
+        spectrum, weights = torch.view_as_complex(parts["unturned_spectrum"]), parts["unturned_weights"]
         sums._unturned = None if turned else BoxSums(box, spectrum, weights, count)
         return sums
 

@@ -50,6 +50,8 @@ RISEN_SHELLS = 7
 """Least highest shell of the last iterations."""
 GLOBAL_ITERATIONS = 3
 """Iterations that search all rotations; those that follow refine the poses that these found, at a third of the cost."""
+LEAST_COUNT = 0.02
+"""Even particles whose pose is all but unknown count a little, so that no half is ever empty."""
 
 
 def iterate(
@@ -87,7 +89,11 @@ def iterate(
     halves = [particles.select(r) for r in rows]
 
     def summed(half: Particles, words: str) -> BoxSums:
-        sums = shared_sums(half, place, device=device, batch_size=config.batch_size, description=words).reduced()
+        # Poses of the table are taken as they are.
+        counts = weights_of(half.poses) if config.iterations else None
+        sums = shared_sums(
+            half, place, counts=counts, device=device, batch_size=config.batch_size, description=words
+        ).reduced()
         return sums if group.order == 1 else symmetrise(sums, group)
 
     sums: list[BoxSums] = []
@@ -165,6 +171,16 @@ def iterate(
         notes=notes,
         mask=mask,
     )
+
+
+def weights_of(poses: Poses) -> Tensor | None:
+    """Return how much each particle counts in an average, (n,): its confidence; None where poses have none.
+
+    A wrong pose adds its particle's density where it does not belong, and wrong poses are mostly unsure ones.
+    """
+    if poses.confidences is None:
+        return None
+    return poses.confidences.nan_to_num(1.0).clamp_min(LEAST_COUNT)
 
 
 def _band(

@@ -26,6 +26,7 @@ from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
+_STARTED_TOGETHER = "Both halves of a class start from one map of all its particles, up to shell {shells}: only finer shells are independent."
 
 
 def average(
@@ -120,13 +121,14 @@ def _classes(
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
     posed: list[tuple[Tensor, Poses]] = []
-    notes = [] if first is None else list(first.notes)
+    notes: list[str] = [] if first is None else [_STARTED_TOGETHER.format(shells=first.shells), *first.notes]
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)
         if min(int((some.half_sets == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
             notes.append(f"Class {number} has {len(rows)} particles, too few for two halves: it was not averaged.")
-            posed.append((rows, some.poses))
+            # Its particles stay where the first map of the class, or the table, has them.
+            posed.append((rows, some.poses if first is None else Poses.of(*first.placed(rows))))
             continue
         start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
         made = iterate(some, config, start, class_number=number, on_iteration=on_iteration, kept=kept, place=place)
@@ -139,7 +141,7 @@ def _classes(
     largest = max(parts, key=lambda part: len(part.particles))
     return replace(
         largest,
-        particles=replace(particles, poses=poses),
+        particles=particles.with_poses(poses[order]),
         history=tuple(step for part in parts for step in part.history),
         starts=() if first is None else first.history,
         notes=(*notes, *largest.notes),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gumnet.averaging.accumulate import Accumulator, default_batch_size
 from gumnet.engine.place import Place
@@ -33,12 +34,15 @@ class SumWork:
         Their poses (n).
     batch_size
         Particles to transform at once; by the size of the box unless given.
+    counts
+        How much each particle counts (n,); 1 unless given.
     """
 
     volumes: Source
     weights: Source | None
     poses: Poses
     batch_size: int | None = None
+    counts: Tensor | None = None
 
     def start(self, device: torch.device) -> Run:
         """Return what sums some of the particles on a device."""
@@ -49,7 +53,8 @@ class SumWork:
             for first in range(0, len(rows), size):
                 some = list(rows[first : first + size])
                 weights = None if self.weights is None else self.weights.read(some)
-                sums.add(self.volumes.read(some), weights, self.poses[some])
+                counts = None if self.counts is None else self.counts[some]
+                sums.add(self.volumes.read(some), weights, self.poses[some], confidences=counts)
             return sums.to_parts()
 
         return sums_of
@@ -63,6 +68,7 @@ def shared_sums(
     particles: Particles,
     place: Place,
     *,
+    counts: Tensor | None = None,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     description: str = "averaging",
@@ -71,12 +77,14 @@ def shared_sums(
 
     Parameters
     ----------
+    counts
+        How much each particle counts (n,); see `Accumulator.add`.
     device
         Where the result is.
     batch_size
         Particles to transform at once; by the size of the box unless given.
     """
-    work = SumWork(particles.volumes, particles.weights, particles.poses, batch_size)
+    work = SumWork(particles.volumes, particles.weights, particles.poses, batch_size, counts)
     batches = batches_of(len(particles), _PARTICLES_A_PART)
     tree = TreeSum(len(batches))
     with progress(description, len(particles)) as display:

@@ -66,6 +66,10 @@ class FirstMaps:
     history: tuple[StartStep, ...]
     notes: tuple[str, ...] = ()
 
+    def placed(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rotations and shifts of some of the particles."""
+        return self.poses.rotations[rows], self.poses.shifts[rows]
+
     @classmethod
     def found(cls, kept: Checkpoint) -> FirstMaps | None:
         """Return first maps that were kept, if they were."""
@@ -146,14 +150,15 @@ def first_maps(
         states = [run.random_state(number) for number in range(1, config.starts + 1)]
     shells = config.schedule[max(done - 1, 0)].shells
     for number, phase in enumerate(config.schedule[done:], start=done + 1):
-        if phase.shells > SURE_SHELLS and run.history[-1].sureness >= SURE:
+        if phase.shells > SURE_SHELLS and run.history and run.history[-1].sureness >= SURE:
             break
         shells = phase.shells
         states = [run.phase(phase, state) for state in states]
         if config.starts_after(number) < len(states):
             states = sorted(states, key=lambda state: -state.evidence)[: config.starts_after(number)]
         _keep_states(run, kept, number, states)
-    found, maps = run.finished(states[0], shells)
+    best = max(states, key=lambda state: state.evidence)
+    found, maps = run.finished(best, shells)
     evidence = float(found.evidence.mean())
     return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(run.history))
 

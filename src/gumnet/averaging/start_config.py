@@ -74,7 +74,7 @@ class StartConfig:
     max_shift: float = 4.0
     schedule: tuple[Phase, ...] = SCHEDULE
     folds: int = 4
-    starts: int = 4
+    starts: int = 3
     batch: int = 1000
     symmetry: PointGroup | None = None
 

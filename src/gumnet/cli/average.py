@@ -69,8 +69,9 @@ def average(
     from the particles alone. Two halves of the particles are kept apart throughout.
     --iterations 0 averages at the poses of the table.
 
-    OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star and
-    report.html, all of them or none; mask.mrc with --mask auto. Until then first
+    OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star, view.cxc for
+    ChimeraX, report.html and its figures, all of them or none; a folder for each of
+    several classes; mask.mrc with --mask auto. Until then first
     maps and iterations are kept in OUT.journal: a run that was killed goes on with
     --resume, on a CPU to the same bytes. --workers share what follows first maps.
 
@@ -123,7 +124,8 @@ def average(
     from gumnet.io.atomic import check_free_folder
     from gumnet.io.mrc import write_map
     from gumnet.journal import check_start, journal_path
-    from gumnet.report.average import REPORT, key_figures, write_average
+    from gumnet.report.average import REPORT, key_figures
+    from gumnet.report.average_files import write_average
     from gumnet.report.folder import remove_leftover_folders, whole_folder
 
     check_start(out, resume=running.resume, overwrite=output.overwrite, check=check_free_folder)
@@ -169,7 +171,7 @@ def average(
             if mask == AUTO and made.mask is not None:
                 write_map(folder / "mask.mrc", made.mask, data.voxel_size_angstrom)
             settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
-            _write_report(folder / REPORT, made, settings, seconds)
+            _write_report(folder, made, settings, seconds, config.seed)
         remove_leftover_folders(out)  # those of runs that were killed
         journal.remove()
     _say_notes(made)
@@ -225,7 +227,7 @@ class _Told:
 
     def iteration(self, step: Iteration, *_: object) -> None:
         """Say what an iteration did."""
-        from gumnet.report.average import iteration_words
+        from gumnet.report.average_steps import iteration_words
 
         self._say_start()
         of_class = f"class {step.class_number}, " if self._classes > 1 else ""
@@ -253,14 +255,18 @@ def _say_notes(made: Average) -> None:
                 say(f"Class {number}: {note}")
 
 
-def _write_report(path: Path, average: Average, settings: dict[str, str], seconds: dict[str, float]) -> None:
-    from gumnet.report.average import convergence_section, key_figures, map_section
-    from gumnet.report.page import write_report
-    from gumnet.report.sections import provenance_section
+def _write_report(
+    folder: Path, average: Average, settings: dict[str, str], seconds: dict[str, float], seed: int
+) -> None:
+    from gumnet.report.average import write_average_report
 
-    sections = [map_section(average)]
-    if len(average.history) > 1:
-        sections.append(convergence_section(average))
-    sections.append(provenance_section(command_line(), versions(), settings, seconds))
-    lead = f"{len(average.particles)} particles of {settings['Particles']}."
-    write_report(path, title="Average", lead=lead, key_figures=key_figures(average), sections=sections)
+    write_average_report(
+        folder,
+        average,
+        lead=f"{len(average.particles)} particles of {settings['Particles']}.",
+        command=command_line(),
+        versions=versions(),
+        settings=settings,
+        seconds=seconds,
+        seed=seed,
+    )

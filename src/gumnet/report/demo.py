@@ -10,7 +10,8 @@ import torch
 
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, KNOWN_STRUCTURE_THRESHOLD
 from gumnet.io.atomic import write_whole
-from gumnet.report.average import convergence_section, half_map_curves, half_map_words
+from gumnet.report.average_resolution import half_map_curves, half_map_words
+from gumnet.report.average_steps import convergence_section
 from gumnet.report.page import Section, write_report
 from gumnet.report.plots import fsc_figure, resolution_text, style
 from gumnet.report.sections import errors_section, fsc_table, provenance_section

@@ -1,4 +1,7 @@
-"""One self-contained HTML page: no network, no scripts, every figure inside the file."""
+"""One self-contained HTML page: no network, every figure inside the file.
+
+The only script is that of `gumnet.report.viewer`, and the page's security policy allows no other, and no fetching.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 
 from gumnet.io.atomic import write_whole
 from gumnet.report.plots import Figure
+from gumnet.report.viewer import Viewer, policy, script, viewer_markup
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5a636e; --paper: #ffffff; --panel: #f5f6f8; --line: #d8dce1;
-  --accent: #1f6fb2; }
+  --accent: #1f6fb2; --warn: #c8701c; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #a2abb6; --paper: #14171b; --panel: #1d2126;
   --line: #363c44; --accent: #6fb1ea; } }
 * { box-sizing: border-box; }
@@ -39,7 +43,7 @@ caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom
 th, td { text-align: right; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 thead th { font-weight: 600; border-bottom-width: 2px; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; min-width: 4.5rem; }
 thead th, td { white-space: nowrap; }
 table.words th, table.words td { text-align: left; }
 table.words td { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
@@ -47,8 +51,21 @@ pre { background: var(--panel); border-radius: .6rem; padding: .9rem 1rem; overf
   font: .88rem/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--accent); }
+.notes { background: var(--panel); border-left: 4px solid var(--warn); border-radius: .3rem; margin: 1.25rem 0;
+  padding: .6rem 1rem .6rem 2rem; max-width: 48rem; }
+.notes li { margin: .3rem 0; overflow-wrap: anywhere; }
+.viewer canvas { display: block; width: 100%; aspect-ratio: 4 / 3; touch-action: none; cursor: grab;
+  background: var(--panel); border-radius: .6rem; }
+.viewer .choice { display: flex; flex-wrap: wrap; gap: .4rem; margin-top: .5rem; }
+.viewer .choice span { margin-left: auto; }
+.viewer button { font: inherit; font-size: .88rem; color: var(--ink); background: var(--panel); cursor: pointer;
+  border: 1px solid var(--line); border-radius: .4rem; padding: .25rem .7rem; min-height: 2.2rem; }
+.viewer .choice span button { margin-left: .3rem; }
+.viewer button[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); }
+.still.printed { display: none; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-@media print { details:not([open]) > :not(summary) { display: block; } }
+@media print { .viewer { display: none; } .still.printed { display: block; }
+  details:not([open]) > :not(summary) { display: block; } }
 """
 
 
@@ -80,6 +97,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     commands: tuple[str, ...] = ()
+    viewers: tuple[Viewer, ...] = ()
 
 
 def write_report(
@@ -89,6 +107,7 @@ def write_report(
     lead: str,
     key_figures: Sequence[tuple[str, str]],
     sections: Sequence[Section],
+    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write one HTML page that needs nothing else.
@@ -106,32 +125,46 @@ def write_report(
         Names and values of the few numbers that matter most.
     sections
         What follows, in order.
+    notes
+        What to know before anything else, in sentences.
     overwrite
         Replace a file that exists.
     """
     with write_whole(path, overwrite=overwrite) as temporary:
-        temporary.write_text(page(title, lead, key_figures, sections), encoding="utf-8")
+        temporary.write_text(page(title, lead, key_figures, sections, notes), encoding="utf-8")
 
 
-def page(title: str, lead: str, key_figures: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
+def page(
+    title: str,
+    lead: str,
+    key_figures: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    notes: Sequence[str] = (),
+) -> str:
     """Return the page that `write_report` writes."""
+    moving = any(section.viewers for section in sections)
+    warned = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    told = f'<ul class="notes" aria-label="What to know first">{warned}</ul>\n' if warned else ""
     keys = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in key_figures)
     body = "".join(_section(section) for section in sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(moving)}">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
-        f'<dl class="key">{keys}</dl>\n{body}</main>\n</body>\n</html>\n'
+        f'{told}<dl class="key">{keys}</dl>\n{body}</main>\n'
+        f"{f'<script>{script()}</script>' if moving else ''}</body>\n</html>\n"
     )
 
 
 def _section(section: Section) -> str:
     parts = [f"<section>\n<h2>{escape(section.title)}</h2>\n"]
     parts += [f"<p>{escape(paragraph)}</p>\n" for paragraph in section.paragraphs]
-    if section.figures:
-        parts.append(f'<div class="figures">{"".join(_figure(figure) for figure in section.figures)}</div>\n')
+    if section.figures or section.viewers:
+        viewers = "".join(viewer_markup(viewer, _figure(viewer.still)) for viewer in section.viewers)
+        parts.append(f'<div class="figures">{viewers}{"".join(_figure(figure) for figure in section.figures)}</div>\n')
     if section.commands:
         parts.append(f"<pre><code>{escape(chr(10).join(section.commands))}</code></pre>\n")
     parts += [_table(table) for table in section.tables]

@@ -9,9 +9,9 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,27 @@ WIDTH_INCHES = 4.6
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing for the page: SVG, what it shows in words, and its caption."""
+    """A drawing for the page.
+
+    Parameters
+    ----------
+    svg
+        As it goes into the page.
+    alt
+        What it shows, in words.
+    caption
+        Below it.
+    name
+        Of its files, without suffix; none are written where it is empty.
+    drawing
+        What the files are drawn from.
+    """
 
     svg: str
     alt: str
     caption: str
+    name: str = ""
+    drawing: Drawing | None = field(default=None, repr=False, compare=False)
 
 
 @contextmanager
@@ -88,8 +104,11 @@ def legend_above(axes: Axes, columns: int = 3) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize=8.5)
 
 
-def finish(drawing: Drawing, alt: str, caption: str) -> Figure:
-    """Return a drawing as SVG that takes its text colour and font from the page, without fixed size."""
+def finish(drawing: Drawing, alt: str, caption: str, name: str = "") -> Figure:
+    """Return a drawing as SVG that takes its text colour and font from the page, without fixed size.
+
+    With a name, `write_figures` can write it to files as well.
+    """
     buffer = io.StringIO()
     drawing.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -103,7 +122,19 @@ def finish(drawing: Drawing, alt: str, caption: str) -> Figure:
     prefix = "f" + hashlib.sha256(svg.encode()).hexdigest()[:8]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", svg)
-    return Figure(svg, alt, caption)
+    return Figure(svg, alt, caption, name, drawing if name else None)
+
+
+def write_figures(folder: Path, figures: Iterable[Figure], *, overwrite: bool = False) -> None:
+    """Write the figures that have a name to ``folder`` as NAME.png and NAME.svg, on white, for a paper."""
+    for figure in figures:
+        if figure.drawing is None:
+            continue
+        for suffix in ("png", "svg"):
+            # Without the date: the same data are to give the same file.
+            metadata: dict[str, Any] = {"Date": None} if suffix == "svg" else {}
+            with style(), write_whole(folder / f"{figure.name}.{suffix}", overwrite=overwrite) as temporary:
+                figure.drawing.savefig(temporary, dpi=200, facecolor="white", metadata=metadata)
 
 
 def resolution_text(resolution_angstrom: float) -> str:
@@ -118,11 +149,12 @@ def fsc_figure(
     box: int,
     thresholds: Mapping[str, tuple[float, float]],
     caption: str,
+    name: str = "",
 ) -> Figure:
     """Return Fourier shell correlations against spatial frequency; see `draw_fsc`."""
     with style():
         drawing, words = draw_fsc(curves, voxel_size_angstrom=voxel_size_angstrom, box=box, thresholds=thresholds)
-        return finish(drawing, words, caption)
+        return finish(drawing, words, caption, name)
 
 
 def draw_fsc(
@@ -196,47 +228,77 @@ def check_plot_name(path: Path) -> None:
 
 
 def histogram_figure(
-    values: Tensor, *, limit: float, bins: int = 24, xlabel: str, marks: Mapping[str, float], caption: str
+    values: Tensor,
+    *,
+    limit: float,
+    start: float = 0.0,
+    bins: int = 24,
+    xlabel: str,
+    marks: Mapping[str, float],
+    caption: str,
+    name: str = "",
 ) -> Figure:
     """Return a histogram of ``values``; those beyond ``limit`` are counted in the last bar, and the axis says so.
 
     Parameters
     ----------
+    start
+        Where it starts; no value is below.
     marks
         Vertical lines by name, such as the mean and the median.
     """
     values = values.detach().cpu().to(torch.float64)
     beyond = int((values > limit).sum())
-    edges = torch.linspace(0, limit, bins + 1, dtype=torch.float64)
+    edges = torch.linspace(start, limit, bins + 1, dtype=torch.float64)
     counts, _ = torch.histogram(values.clamp(max=limit), edges)
     with style():
         drawing, axes = new_drawing()
-        axes.bar(edges[:-1].numpy(), counts.numpy(), width=limit / bins, align="edge", color=SERIES[0], linewidth=0)
-        for (name, value), colour, dash in zip(marks.items(), SERIES[1:], ("-", "--"), strict=False):
-            axes.axvline(min(value, limit), color=colour, linewidth=1.6, linestyle=dash, label=f"{name} {value:.2f}")
+        axes.bar(
+            edges[:-1].numpy(), counts.numpy(), width=(limit - start) / bins, align="edge", color=SERIES[0], linewidth=0
+        )
+        for (mark, value), colour, dash in zip(marks.items(), SERIES[1:], ("-", "--"), strict=False):
+            axes.axvline(min(value, limit), color=colour, linewidth=1.6, linestyle=dash, label=f"{mark} {value:.2f}")
         if beyond:
             axes.annotate(
                 f"{beyond} beyond", (limit, float(counts[-1])), ha="right", va="bottom", fontsize=8, color=INK
             )
-        axes.set(xlabel=xlabel, ylabel="count", xlim=(0, limit))
+        axes.set(xlabel=xlabel, ylabel="count", xlim=(start, limit))
         legend_above(axes)
         axes.locator_params(axis="y", integer=True)
-        words = ", ".join(f"{name} {value:.2f}" for name, value in marks.items())
+        words = ", ".join(f"{mark} {value:.2f}" for mark, value in marks.items())
         alt = f"Histogram of {len(values)} values, {xlabel}: {words}; {beyond} beyond {limit:g}."
-        return finish(drawing, alt, caption)
+        return finish(drawing, alt, caption, name)
 
 
 def line_figure(
-    x: Sequence[float], series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str, caption: str
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    caption: str,
+    name: str = "",
 ) -> Figure:
-    """Return one line for each of ``series`` over ``x``."""
+    """Return one line for each of ``series`` over ``x``, or over the first of ``x`` where it has fewer values."""
     with style():
         drawing, axes = new_drawing(2.6)
-        for (name, values), colour in zip(series.items(), SERIES, strict=False):
-            axes.plot(list(x), list(values), "o-", color=colour, linewidth=1.6, markersize=4, label=name)
+        many = max(map(len, series.values()), default=0) > 20
+        for i, (line, values) in enumerate(series.items()):
+            look = "." if many else "o"
+            shade = 1.0 if i < len(SERIES) else 0.45
+            axes.plot(
+                list(x)[: len(values)],
+                list(values),
+                f"{look}-",
+                color=SERIES[i % len(SERIES)],
+                alpha=shade,
+                linewidth=1.6,
+                markersize=4,
+                label=line,
+            )
         axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.locator_params(axis="x", integer=True)
         if len(series) > 1:
             legend_above(axes)
-        words = "; ".join(f"{name}: {', '.join(f'{v:.3g}' for v in values)}" for name, values in series.items())
-        return finish(drawing, f"{ylabel} against {xlabel}. {words}.", caption)
+        words = "; ".join(f"{line}: {', '.join(f'{v:.3g}' for v in values)}" for line, values in series.items())
+        return finish(drawing, f"{ylabel} against {xlabel}. {words}.", caption, name)

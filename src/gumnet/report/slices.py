@@ -92,8 +92,8 @@ def _scale_bar(axes: Axes, box: int, voxel_size_angstrom: float) -> None:
     axes.annotate(f"{length:g} Å", (start, height + box * 0.03), color="white", fontsize=8, va="bottom")
 
 
-def slices_figure(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, caption: str) -> Figure:
+def slices_figure(volumes: Mapping[str, Tensor], voxel_size_angstrom: float, *, caption: str, name: str = "") -> Figure:
     """Return the three central slices of each map, by name, volumes (N, N, N) of one box."""
     with style():
         drawing = draw_slices(volumes, voxel_size_angstrom)
-        return finish(drawing, f"Central slices across z, y and x of: {', '.join(volumes)}.", caption)
+        return finish(drawing, f"Central slices across z, y and x of: {', '.join(volumes)}.", caption, name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,9 +14,12 @@ from gumnet.averaging.halves import assign_half_sets
 from gumnet.averaging.joint import average
 from gumnet.averaging.mask import low_pass, soft_sphere
 from gumnet.averaging.result import Average, Iteration
+from gumnet.averaging.start import Phase
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import pair_errors, set_errors
+from gumnet.evaluation.partition import rightly_classified
 from gumnet.geometry.so3 import random_rotations
+from gumnet.geometry.symmetry import point_group, symmetrised
 from gumnet.geometry.warp import warp
 from gumnet.particles import MemorySource, Particles, Poses, Source
 from gumnet.simulation.config import SimulationConfig
@@ -23,7 +27,15 @@ from gumnet.simulation.dataset import Simulation, simulate
 from gumnet.simulation.phantom import phantom
 
 BOX = 16
-CONFIG = AverageConfig(iterations=5, device="cpu")
+CONFIG = AverageConfig(max_shift=1.5, device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_schedule() -> Iterator[None]:
+    """First maps of shells 1 to 4: enough where a box has 16 voxels, and a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 8, 1.0, 0.7), Phase(4, 10, 0.5, 0.7)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +54,7 @@ def structure_in_frame(simulation: Simulation, frame: Poses) -> torch.Tensor:
     return warp(simulation.structures[:1].float(), back.rotations, back.shifts, oversampling=2)[0]
 
 
-def test_a_blob_becomes_the_structure(simulation: Simulation, result: Average) -> None:
+def test_nothing_becomes_the_structure(simulation: Simulation, result: Average) -> None:
     errors = set_errors(result.particles.poses, simulation.truth)
     assert float(errors.degrees.median()) < 3
     assert errors.failure_rate == 0
@@ -50,6 +62,20 @@ def test_a_blob_becomes_the_structure(simulation: Simulation, result: Average) -
     # The poses are on the map, not only on one another: in their frame the map is the structure.
     curve = fsc(result.map, structure_in_frame(simulation, errors.frame), mask=soft_sphere(BOX))
     assert float(curve[:6].min()) > 0.9
+    # Each half from a first map of its own, with nothing to say about it.
+    assert len(result.starts) > 0
+    assert result.notes == ()
+
+
+def test_a_blob_becomes_the_structure(simulation: Simulation) -> None:
+    blob = average(simulation.particles, replace(CONFIG, iterations=5, start="blob", max_shift=None))
+    errors = set_errors(blob.particles.poses, simulation.truth)
+    assert float(errors.degrees.median()) < 3
+    assert errors.failure_rate == 0
+    assert blob.starts == ()
+    # The band rises evenly from shell 4 to shell 7 in the first four, and then follows the halves.
+    shells = [24.0 * BOX / entry.band_angstrom for entry in blob.history]
+    assert shells == pytest.approx([4, 5, 6, 7, 7])
 
 
 def test_halves_come_out_in_one_frame(simulation: Simulation, result: Average) -> None:
@@ -75,11 +101,13 @@ def test_the_map_is_the_wiener_average_of_all(result: Average) -> None:
 
 
 def test_history_tells_what_happened(result: Average) -> None:
-    assert [entry.number for entry in result.history] == [1, 2, 3, 4, 5]
-    bands = [entry.band_angstrom for entry in result.history]
-    assert bands[0] == 24.0 * BOX / 4
-    assert bands == sorted(bands, reverse=True)
-    # From a blob everything turns; at the end next to nothing does.
+    assert [entry.number for entry in result.history] == [1, 2, 3, 4]
+    # First the band of the first maps, shell 4, and then what the halves agreed on after the iteration before.
+    shells = [24.0 * BOX / entry.band_angstrom for entry in result.history]
+    agreed = [24.0 * BOX / entry.resolution_angstrom for entry in result.history]
+    assert shells == pytest.approx([4, *(max(4, min(7, math.floor(shell))) for shell in agreed[:-1])])
+    assert shells[-1] > 5
+    # From no transformation everything turns; at the end next to nothing does.
     assert result.history[0].mean_change_degrees > 60
     assert result.history[-1].mean_change_degrees < 5
     assert result.history[-1].resolution_angstrom == result.resolution_angstrom
@@ -92,8 +120,9 @@ def test_a_half_knows_nothing_of_the_other(simulation: Simulation, generator: to
     second = few.half_sets == 2
     volumes[second] = torch.randn(int(second.sum()), BOX, BOX, BOX, generator=generator)
     ruined = replace(few, volumes=MemorySource(volumes))
-    # Two iterations do not use the resolution that the halves agree on, which may pass.
-    config = replace(CONFIG, iterations=2)
+    # With a low pass, two iterations do not use the resolution that the halves agree on, which may pass; nor does it
+    # pass here whether their first maps agree.
+    config = replace(CONFIG, iterations=2, start="halves", low_pass_angstrom=24.0 * BOX / 4)
     assert torch.equal(average(few, config).half_maps[0], average(ruined, config).half_maps[0])
 
 
@@ -105,6 +134,7 @@ def test_noise_alone_gives_no_resolution(seed: int) -> None:
     # Without the chance that the frame's fit gives, these shells correlate by 0.2 to 0.5.
     assert abs(float(result.fsc[2:7].mean())) < 0.15
     assert abs(float(result.fsc[7:].mean())) < 0.06
+    assert any("there may be no structure" in note for note in result.notes)
     # Nothing finer than the band of the first iteration, shell 4; shell 1 has too few coefficients to say anything.
     assert result.resolution_angstrom > 60.0
 
@@ -151,8 +181,14 @@ def test_noise_to_signal_of_known_curves() -> None:
 
 
 def test_wrong_input_is_refused(simulation: Simulation) -> None:
-    with pytest.raises(InputError, match="symmetry 'C4'"):
-        AverageConfig(symmetry="C4")
+    with pytest.raises(InputError, match="Q4"):
+        AverageConfig(symmetry="Q4")
+    with pytest.raises(InputError, match="0 classes"):
+        AverageConfig(classes=0)
+    with pytest.raises(InputError, match="start 'nowhere'"):
+        AverageConfig(start="nowhere")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="several classes"):
+        AverageConfig(classes=2, start="blob")
     with pytest.raises(InputError, match="-1 iterations"):
         AverageConfig(iterations=-1)
     with pytest.raises(InputError, match="low pass"):
@@ -183,6 +219,66 @@ class _OnDisk:
 def test_each_particle_is_read_once_however_many_iterations(simulation: Simulation) -> None:
     some = simulation.particles.select(range(6))
     volumes = _OnDisk(some.volumes)
-    result = average(replace(some, volumes=volumes), AverageConfig(iterations=2, refine=False, device="cpu"))
+    result = average(replace(some, volumes=volumes), replace(CONFIG, iterations=2, refine=False))
     assert volumes.reads == [1] * 6
     assert result.particles.volumes is volumes  # nothing that was kept stays in memory with the result
+
+
+def test_classes_are_sorted_and_averaged_by_themselves() -> None:
+    structures = torch.stack([phantom(0, BOX), phantom(1, BOX)])
+    config = SimulationConfig(snr=2.0, box=BOX, voxel_size_angstrom=24.0, max_shift=1.0, ctf=False, noise="white")
+    mixed = simulate(structures, particles=72, config=config)
+    found = average(mixed.particles, replace(CONFIG, classes=2, iterations=2))
+    labels = found.particles.classes
+    assert float(rightly_classified(labels, mixed.truth_classes).double().mean()) > 0.9
+    assert len(found.classes) == 2
+    assert [entry.class_number for entry in found.history] == [1, 1, 2, 2]
+    for number, part in enumerate(found.classes, start=1):
+        rows = torch.nonzero(labels == number)[:, 0]
+        # What the class has and what the set says of its rows are the same.
+        assert torch.equal(part.particles.poses.rotations, found.particles.poses.rotations[rows])
+        assert torch.equal(part.particles.poses.scores, found.particles.poses.scores[rows])
+        both = part.particles.poses.confidences, found.particles.poses.confidences
+        assert both[0] is not None
+        assert both[1] is not None
+        assert torch.equal(both[0], both[1][rows])
+        most = int(mixed.truth_classes[rows].mode().values)
+        right = mixed.truth_classes[rows] == most
+        errors = set_errors(part.particles.poses[right], mixed.truth[rows][right])
+        assert float(errors.degrees.median()) < 6
+        back = errors.frame.inverse().to(dtype=torch.float32)
+        placed = warp(structures[[most - 1]], back.rotations, back.shifts, oversampling=2)[0]
+        assert float(fsc(part.map, placed, mask=soft_sphere(BOX))[:5].min()) > 0.85
+    # The map of the whole is that of the largest class.
+    sizes = [len(part.particles) for part in found.classes]
+    assert torch.equal(found.map, found.classes[sizes.index(max(sizes))].map)
+    # What was given is as it was.
+    assert torch.equal(mixed.particles.poses.rotations, Poses.identity(72).rotations)
+    assert bool((mixed.particles.classes == 0).all())
+
+
+def test_a_class_too_small_is_noted_and_keeps_its_poses(simulation: Simulation) -> None:
+    labels = torch.ones(32, dtype=torch.int64)
+    labels[5] = 2
+    given = replace(simulation.particles.with_poses(simulation.truth), classes=labels)
+    found = average(given, replace(CONFIG, classes=2, iterations=0))
+    assert len(found.classes) == 1
+    assert len(found.classes[0].particles) == 31
+    assert any("Class 2 has 1 particles, too few" in note for note in found.notes)
+    assert torch.equal(found.particles.poses.rotations, simulation.truth.rotations)
+    assert torch.equal(found.particles.classes, labels)
+    with pytest.raises(InputError, match="no class has particles in both halves"):
+        average(given.select([4, 5]), replace(CONFIG, classes=2, iterations=0))
+    with pytest.raises(InputError, match="classes are not 1 to 2"):
+        average(simulation.particles, replace(CONFIG, classes=2, iterations=0))
+
+
+def test_a_symmetric_structure_keeps_its_axes() -> None:
+    group = point_group("C4")
+    config = SimulationConfig(snr=2.0, box=BOX, voxel_size_angstrom=24.0, max_shift=1.0, ctf=False, noise="white")
+    made = simulate(symmetrised(phantom(0, BOX), group)[None], particles=24, config=config)
+    found = average(made.particles, replace(CONFIG, symmetry="C4", iterations=2))
+    assert float(set_errors(found.particles.poses, made.truth, symmetry=group).degrees.median()) < 8
+    for volume in found.half_maps:
+        inner = volume[1:, 1:, 1:]
+        assert float((inner.rot90(1, (1, 2)) - inner).norm()) < 0.05 * float(inner.norm())

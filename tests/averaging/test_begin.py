@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gumnet.averaging.begin import Beginning, begin, find
+from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.halves import assign_half_sets, rows_of_half
+from gumnet.averaging.start import SCHEDULE, Phase
+from gumnet.geometry.so3 import random_rotations
+from gumnet.particles import Particles
+from gumnet.simulation.config import SimulationConfig
+from gumnet.simulation.dataset import simulate
+from gumnet.simulation.phantom import phantom
+
+BOX = 16
+CONFIG = AverageConfig(max_shift=1.0, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 8, 1.0, 0.7), Phase(4, 10, 0.5, 0.7)))
+
+
+def simulated() -> Particles:
+    config = SimulationConfig(snr=2.0, box=BOX, voxel_size_angstrom=24.0, max_shift=1.0, ctf=False, noise="white")
+    return simulate(phantom(0, BOX)[None], particles=48, config=config).particles
+
+
+def begun(particles: Particles, config: AverageConfig) -> Beginning:
+    particles = assign_half_sets(particles, 0)
+    halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
+    return begin(halves, particles, config, None)
+
+
+def noise(n: int) -> Particles:
+    volumes = torch.randn(n, BOX, BOX, BOX, generator=torch.Generator().manual_seed(8))
+    return Particles.from_tensors(volumes, voxel_size_angstrom=24.0)
+
+
+def test_halves_that_agree_start_apart() -> None:
+    beginning = begun(simulated(), CONFIG)
+    assert not beginning.together
+    assert beginning.notes == ()
+    assert beginning.shells == 4
+    # Each in a frame of its own.
+    assert not torch.allclose(*beginning.maps, rtol=0.1)
+
+
+def test_noise_alone_is_noted() -> None:
+    beginning = begun(noise(24), CONFIG)
+    assert any("there may be no structure" in note for note in beginning.notes)
+    # A map that all made of noise would be one that the halves agree on.
+    assert not beginning.together
+
+
+def test_together_is_one_map_of_all() -> None:
+    heard: list[str] = []
+    particles = assign_half_sets(noise(12), 0)
+    halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
+    config = AverageConfig(max_shift=1.0, device="cpu", start="together")
+    beginning = begin(halves, particles, config, lambda whose, _: heard.append(whose))
+    assert beginning.together
+    assert torch.equal(*beginning.maps)
+    assert set(heard) == {"all particles"}
+    assert len(heard) == len(beginning.steps)
+    assert any("there may be no structure" in note for note in beginning.notes)
+
+
+def test_the_start_does_not_draw_what_the_simulation_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One seed for both must not hand the true rotations to the start: neither in its first draws nor later ones."""
+    drawn: list[torch.Tensor] = []
+
+    def kept(n: int, *, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(random_rotations(n, generator=generator))
+        return drawn[-1]
+
+    monkeypatch.setattr("gumnet.averaging.start.random_rotations", kept)
+    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 1, 1.0, 0.0),))
+    config = SimulationConfig(snr=2.0, box=BOX, voxel_size_angstrom=24.0, max_shift=1.0, seed=3)
+    made = simulate(phantom(0, BOX)[None], particles=12, config=config)
+    for whose in ("half 1", "half 2", "all particles"):
+        find(made.particles, AverageConfig(max_shift=1.0, device="cpu", seed=3), whose, 1, None)
+    starts = torch.cat([rotations for rotations in drawn if len(rotations) == 12])
+    # Four starts each, and no rotation of them is a true one, or one of another start.
+    assert len(starts) == 3 * 4 * 12
+    everything = torch.cat([starts, made.truth.rotations]).flatten(1)
+    distances = torch.cdist(everything, everything).fill_diagonal_(9.0)
+    assert float(distances.min()) > 1e-6
+
+
+def test_the_schedule_rises() -> None:
+    shells = [phase.shells for phase in SCHEDULE]
+    assert shells == sorted(shells)
+    assert all(0 <= phase.caution <= 1 and phase.steps > 0 for phase in SCHEDULE)
