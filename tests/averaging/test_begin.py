@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gumnet.averaging.begin import Beginning, begin, find
+from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.start import SCHEDULE, Phase
@@ -75,12 +76,12 @@ def test_the_start_does_not_draw_what_the_simulation_drew(monkeypatch: pytest.Mo
         drawn.append(random_rotations(n, generator=generator))
         return drawn[-1]
 
-    monkeypatch.setattr("gumnet.averaging.start.random_rotations", kept)
+    monkeypatch.setattr("gumnet.averaging.start_run.random_rotations", kept)
     monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 1, 1.0, 0.0),))
     config = SimulationConfig(snr=2.0, box=BOX, voxel_size_angstrom=24.0, max_shift=1.0, seed=3)
     made = simulate(phantom(0, BOX)[None], particles=12, config=config)
     for whose in ("half 1", "half 2", "all particles"):
-        find(made.particles, AverageConfig(max_shift=1.0, device="cpu", seed=3), whose, 1, None)
+        find(made.particles, AverageConfig(max_shift=1.0, device="cpu", seed=3), whose, 1, None, Checkpoint())
     starts = torch.cat([rotations for rotations in drawn if len(rotations) == 12])
     # Four starts each, and no rotation of them is a true one, or one of another start.
     assert len(starts) == 3 * 4 * 12

@@ -11,6 +11,7 @@ from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.fsc import fsc, noise_to_signal
 from gumnet.averaging.halves import assign_half_sets
+from gumnet.averaging.iterate import weights_of
 from gumnet.averaging.joint import average
 from gumnet.averaging.mask import low_pass, soft_sphere
 from gumnet.averaging.result import Average, Iteration
@@ -96,7 +97,8 @@ def test_half_maps_are_averages_of_their_halves(simulation: Simulation, result: 
 
 
 def test_the_map_is_the_wiener_average_of_all(result: Average) -> None:
-    expected = accumulate(result.particles).result(noise_to_signal(result.fsc))
+    counts = weights_of(result.particles.poses)
+    expected = accumulate(result.particles, confidences=counts).result(noise_to_signal(result.fsc))
     torch.testing.assert_close(result.map, expected, atol=1e-4, rtol=1e-3)
 
 

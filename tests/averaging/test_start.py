@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from gumnet.alignment.score import default_mask
+from gumnet.averaging.expectation import Expectation
 from gumnet.averaging.low_band import LowBand
-from gumnet.averaging.start import FirstMaps, Phase, StartConfig, StartStep, _Run, first_maps
+from gumnet.averaging.start import FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.averaging.start_run import StartRun, State
 from gumnet.devices import seeded
 from gumnet.evaluation.metrics import set_errors
 from gumnet.evaluation.partition import rightly_classified
@@ -52,7 +54,7 @@ def test_a_random_start_finds_the_poses(simulation: Simulation, found: FirstMaps
     assert float(errors.shifts.median()) < 1.0
     assert found.evidence > 3
     assert found.shells == 4
-    assert torch.equal(found.classes, torch.ones(40, 1))
+    torch.testing.assert_close(found.classes, torch.ones(40, 1))
 
 
 def test_every_step_is_told(found: FirstMaps, simulation: Simulation) -> None:
@@ -87,7 +89,7 @@ def test_a_particle_is_not_in_the_maps_it_is_compared_with(simulation: Simulatio
     changed.matched[7] = torch.randn(data.matched.shape[1], generator=generator) * data.matched.abs().mean()
     maps, folds = [], []
     for some in (data, changed):
-        run = _Run(some, config, default_mask(BOX), seeded(3), None)
+        run = StartRun(some, config, default_mask(BOX), seeded(3), None)
         maps.append(run.random_state(1).maps)
         folds.append(run.folds)
     assert torch.equal(*folds)
@@ -102,9 +104,17 @@ def test_the_best_start_is_taken_after_one_phase(simulation: Simulation, monkeyp
     """A small box has a single phase, after which no start was left out yet."""
     config = replace(CONFIG, schedule=(Phase(3, 1, 1.0, 0.0),), starts=4)
     data = LowBand.of(simulation.particles, 3)
-    monkeypatch.setattr(_Run, "phase", lambda self, phase, state: replace(state, evidence=float(state.number == 3)))
-    monkeypatch.setattr(_Run, "finished", lambda self, state: state.number)
-    assert first_maps(data, config, mask=default_mask(BOX), generator=seeded(2)) == 3
+    taken = []
+    finished = StartRun.finished
+
+    def watched(self: StartRun, state: State, shells: int) -> tuple[Expectation, torch.Tensor]:
+        taken.append(state.number)
+        return finished(self, state, shells)
+
+    monkeypatch.setattr(StartRun, "phase", lambda self, phase, state: replace(state, evidence=float(state.number == 3)))
+    monkeypatch.setattr(StartRun, "finished", watched)
+    first_maps(data, config, mask=default_mask(BOX), generator=seeded(2))
+    assert taken == [3]
 
 
 def test_noise_alone_finds_no_evidence(generator: torch.Generator) -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.to_reference import AlignConfig, align
+from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
@@ -88,14 +89,15 @@ def iterate(
     rows = [rows_of_half(particles, half) for half in (1, 2)]
     halves = [particles.select(r) for r in rows]
 
-    def summed(half: Particles, words: str) -> BoxSums:
+    def summed(half: Particles, words: str) -> Accumulator:
         # Poses of the table are taken as they are.
         counts = weights_of(half.poses) if config.iterations else None
-        sums = shared_sums(
-            half, place, counts=counts, device=device, batch_size=config.batch_size, description=words
-        ).reduced()
-        return sums if group.order == 1 else symmetrise(sums, group)
+        return shared_sums(half, place, counts=counts, device=device, batch_size=config.batch_size, description=words)
 
+    def reduced(whole: Accumulator) -> BoxSums:
+        return whole.reduced() if group.order == 1 else symmetrise(whole, group)
+
+    inserted: list[Accumulator] = []
     sums: list[BoxSums] = []
     if config.iterations:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
@@ -110,7 +112,8 @@ def iterate(
         generator.set_state(before_it.tensors["generator"])
     if beginning is None or history:
         words = "Averaging" if history else "First average,"
-        sums = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
+        inserted = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
+        sums = [reduced(each) for each in inserted]
     near = (beginning is not None and beginning.together) or not config.iterations
     for number in range(len(history) + 1, config.iterations + 1):
         band_angstrom = voxel * box / _band(number, config, beginning, box, voxel, reached)
@@ -128,10 +131,12 @@ def iterate(
                 place,
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
-        sums = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
+        inserted = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
+        sums = [reduced(each) for each in inserted]
         if group.order == 1:
             halves[1] = halves[1].with_poses(halves[1].poses.compose(fit_frame(sums[0], sums[1], near=near)))
-            sums[1] = summed(halves[1], "Half 2 in the frame of half 1")
+            inserted[1] = summed(halves[1], "Half 2 in the frame of half 1")
+            sums[1] = reduced(inserted[1])
             unrelated = unrelated_maps(sums[0], sums[1], near=near, generator=generator)
         half_maps = torch.stack([s.result() for s in sums])
         reached = resolution_angstrom(agreement(half_maps, unrelated), voxel, box)
@@ -160,7 +165,7 @@ def iterate(
         # Where the fit of the halves adds more than the mask, the lower curve holds.
         curve = torch.minimum(found.corrected.cpu(), agreement(half_maps, unrelated, mask))
     return Average(
-        map=sums[0].merge(sums[1]).result(noise_to_signal(unmasked)),
+        map=reduced(inserted[0].merge(inserted[1])).result(noise_to_signal(unmasked)),
         half_maps=half_maps,
         fsc=curve,
         fsc_unmasked=unmasked,

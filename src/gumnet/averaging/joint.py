@@ -26,7 +26,9 @@ from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
-_STARTED_TOGETHER = "Both halves of a class start from one map of all its particles, up to shell {shells}: only finer shells are independent."
+_STARTED_TOGETHER = (
+    "Both halves of a class start from one map of all its particles, up to shell {}: only finer shells are independent."
+)
 
 
 def average(
@@ -121,7 +123,7 @@ def _classes(
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
     posed: list[tuple[Tensor, Poses]] = []
-    notes: list[str] = [] if first is None else [_STARTED_TOGETHER.format(shells=first.shells), *first.notes]
+    notes: list[str] = [] if first is None else [_STARTED_TOGETHER.format(first.shells), *first.notes]
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)
@@ -141,7 +143,7 @@ def _classes(
     largest = max(parts, key=lambda part: len(part.particles))
     return replace(
         largest,
-        particles=particles.with_poses(poses[order]),
+        particles=particles.with_poses(poses),
         history=tuple(step for part in parts for step in part.history),
         starts=() if first is None else first.history,
         notes=(*notes, *largest.notes),
