@@ -47,7 +47,8 @@ def test_few_right_edges_carry_the_poses(share: float, found_share: float, gener
     inside = found.agrees & found.placed[graph.edges].all(dim=1)
     assert float(right[inside].double().mean()) > 0.8
     assert float((errors[found.placed] < 20).double().mean()) > 0.9
-    assert found.share == pytest.approx(share, abs=0.05)
+    # Right edges of particles that found no place are missing.
+    assert 0.75 * share < found.share < share + 0.05
 
 
 @pytest.mark.parametrize("count", [75, 150])
