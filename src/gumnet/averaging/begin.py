@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from gumnet.alignment.score import default_mask
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.low_band import LowBand
+from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
-from gumnet.averaging.start import SCHEDULE, FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
@@ -30,6 +31,8 @@ LEAST_EVIDENCE = 0.3
 """Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or
 less."""
 _PHASES_OF_CLASSES = 3
+_PAIRED_SHELLS = 6
+"""Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
 _SALT = 0x5EED_0F_57A7
 """Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed
 would else draw the true rotations, and the start begin with them."""
@@ -81,6 +84,13 @@ def find(
     )
     data = LowBand.of(particles, schedule[-1].shells, device=device)
     generator = seeded(config.seed ^ _SALT ^ hash_of(whose))
+    begun: Begun | None = None
+    notes: tuple[str, ...] = ()
+    if config.start == "pairs":
+        begun, notes = begun_from_pairs(particles, config, classes, whose, generator=generator, kept=kept)
+    if begun is not None:
+        late = tuple(phase for phase in schedule if phase.shells >= _PAIRED_SHELLS) or schedule[-1:]
+        settings = replace(settings, schedule=late, starts=1)
     with start_progress(f"First map{'s' * (classes > 1)}, {whose}", settings) as show:
 
         def on_step(step: StartStep) -> None:
@@ -88,7 +98,9 @@ def find(
             if on_start is not None:
                 on_start(whose, step)
 
-        found = first_maps(data, settings, mask=default_mask(box), generator=generator, on_step=on_step, kept=kept)
+        mask = default_mask(box)
+        found = first_maps(data, settings, mask=mask, generator=generator, on_step=on_step, kept=kept, begun=begun)
+    found = replace(found, notes=notes)
     found.keep(kept)
     return found
 
@@ -110,10 +122,11 @@ def begin(
     notes: list[str] = []
     steps: list[StartStep] = []
     # Turned and shifted against each other, symmetric maps would not keep their axes.
-    apart = config.start == "halves" or (config.start == "auto" and point_group(config.symmetry).order == 1)
+    apart = config.start == "halves" or (config.start in ("auto", "pairs") and point_group(config.symmetry).order == 1)
     if apart:
         found = [find(half, config, f"half {i + 1}", 1, on_start, kept) for i, half in enumerate(halves)]
         steps = [step for one in found for step in one.history]
+        notes += [note for one in found for note in one.notes]
         shells = found[0].shells
         agreement = _agreement(found[0].maps[0], found[1].maps[0], shells)
         weakest = min(one.evidence for one in found)
@@ -131,6 +144,7 @@ def begin(
             f"of all particles, up to shell {shells}: only finer shells are independent."
         )
     both = find(everyone, config, "all particles", 1, on_start, kept)
+    notes += both.notes
     if both.evidence < LEAST_EVIDENCE:
         notes.append(
             f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a "

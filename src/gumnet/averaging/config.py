@@ -14,7 +14,7 @@ from gumnet.geometry.symmetry import point_group
 if TYPE_CHECKING:
     from gumnet.model.gumnet import GumNet
 
-Start = Literal["auto", "halves", "together", "blob"]
+Start = Literal["auto", "halves", "together", "pairs", "blob"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class AverageConfig:
         Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half
         finds its own, so that the halves have nothing in common. "together": all particles find one in low shells,
         which both halves start from; only finer shells are independent then. "auto": halves, and together where these
-        do not agree. "blob": the average of each half as it is, without transformation, as a start for methods other
-        than "exhaustive".
+        do not agree. "pairs": as auto, from alignments of each particle with a few others in place of random starts
+        (`gumnet.averaging.paired`), by ``method``; random starts where these agree on nothing. "blob": the average of
+        each half as it is, without transformation, as a start for methods other than "exhaustive".
     method
         "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
@@ -88,6 +89,11 @@ class AverageConfig:
             raise InputError("one map cannot start several classes", cure="leave the map out, or ask for one class")
         if isinstance(self.mask, str) and self.mask != "auto":
             raise InputError(f"there is no mask {self.mask!r}", cure="give a volume, or auto to find one from the maps")
+        if self.start == "pairs" and point_group(self.symmetry).order > 1:
+            raise InputError(
+                f"pairs cannot start an average under {self.symmetry}: each has an orientation of its own",
+                cure="use another start, or C1",
+            )
         if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
             raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
         point_group(self.symmetry)

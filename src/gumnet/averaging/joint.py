@@ -123,7 +123,7 @@ def _classes(
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
     posed: list[tuple[Tensor, Poses]] = []
-    notes: list[str] = [] if first is None else [_STARTED_TOGETHER.format(first.shells)]
+    notes: list[str] = [] if first is None else [_STARTED_TOGETHER.format(first.shells), *first.notes]
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)

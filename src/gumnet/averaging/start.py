@@ -29,7 +29,7 @@ from gumnet.averaging.start_config import StartConfig as StartConfig
 from gumnet.averaging.start_config import StartStep as StartStep
 from gumnet.averaging.start_run import StartRun, State
 from gumnet.particles import Poses
-from gumnet.types import Volume, Volumes
+from gumnet.types import Labels, Volume, Volumes
 
 
 def _steps(kept: list[dict[str, Any]]) -> list[StartStep]:
@@ -54,6 +54,8 @@ class FirstMaps:
         Mean evidence of a particle, at the end.
     history
         One entry a step.
+    notes
+        What a user should know of how they began.
     """
 
     maps: Volumes
@@ -62,6 +64,7 @@ class FirstMaps:
     shells: int
     evidence: float
     history: tuple[StartStep, ...]
+    notes: tuple[str, ...] = ()
 
     def placed(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return rotations and shifts of some of the particles."""
@@ -81,13 +84,34 @@ class FirstMaps:
             facts["shells"],
             facts["evidence"],
             tuple(_steps(facts["history"])),
+            tuple(facts["notes"]),
         )
 
     def keep(self, kept: Checkpoint) -> None:
         """Keep them."""
         tensors = {"maps": self.maps, "classes": self.classes, **tensors_of(self.poses, "poses ")}
         history = [asdict(step) for step in self.history]
-        kept.keep("first maps", tensors, {"shells": self.shells, "evidence": self.evidence, "history": history})
+        facts = {"shells": self.shells, "evidence": self.evidence, "history": history, "notes": list(self.notes)}
+        kept.keep("first maps", tensors, facts)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Poses to begin with.
+
+    Parameters
+    ----------
+    poses
+        Of n particles on the maps of their classes.
+    classes
+        0 ... K - 1, (n,).
+    used
+        Which of them go into the first maps, (n,), boolean.
+    """
+
+    poses: Poses
+    classes: Labels
+    used: Tensor
 
 
 def first_maps(
@@ -98,6 +122,7 @@ def first_maps(
     generator: torch.Generator,
     on_step: OnStep | None = None,
     kept: Checkpoint | None = None,
+    begun: Begun | None = None,
 ) -> FirstMaps:
     """Return first maps of n particles; see the module.
 
@@ -113,11 +138,15 @@ def first_maps(
         Called after each step, to show it.
     kept
         Keeps what each phase leads to, and gives that of an earlier run.
+    begun
+        Poses that the first map begins with, in place of random starts.
     """
     kept = Checkpoint() if kept is None else kept
     run = StartRun(data, config, mask, generator, on_step)
     done, states = _kept_states(run, kept)
-    if not states:
+    if not states and begun is not None:
+        states = [run.posed_state(1, begun.poses, begun.classes, begun.used)]
+    elif not states:
         states = [run.random_state(number) for number in range(1, config.starts + 1)]
     shells = config.schedule[max(done - 1, 0)].shells
     for number, phase in enumerate(config.schedule[done:], start=done + 1):

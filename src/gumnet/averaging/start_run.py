@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -14,6 +15,7 @@ from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.start_config import OnStep, Phase, StartConfig, StartStep
 from gumnet.geometry.so3 import grid_size_for_spacing, random_rotations, super_fibonacci
+from gumnet.particles import Poses
 from gumnet.types import Labels, Vectors, Volume, Volumes
 
 _SPACING_DEGREES = 100.0
@@ -86,21 +88,30 @@ class StartRun:
 
     def random_state(self, number: int) -> State:
         """Return the maps of particles in random orientations and classes."""
+        n, k = len(self.data), self.config.classes
+        rotations = random_rotations(n, generator=self.generator)
+        classes = torch.randint(k, (n,), generator=self.generator)
+        poses = Poses.of(rotations, torch.zeros(n, 3, dtype=rotations.dtype))
+        return self.posed_state(number, poses, classes, torch.ones(n, dtype=torch.bool))
+
+    def posed_state(self, number: int, poses: Poses, classes: Labels, used: Tensor) -> State:
+        """Return the maps of some particles, ``used`` (n,), at poses on the maps of their classes, 0 ... K - 1."""
         phase, k = self.config.schedule[0], self.config.classes
         data = self.data.up_to(phase.shells)
         lattice = Lattice(data.band)
         n = len(data)
-        rotations = random_rotations(n, generator=self.generator)
-        classes = torch.randint(k, (n,), generator=self.generator)
         sums = torch.zeros(self.config.folds, k, *lattice.zeros().shape)
         precision = data.precision.expand(n, -1)
+        angle = 2 * math.pi * (poses.shifts.to(data.band.frequencies) @ data.band.frequencies.mT)
+        matched = data.matched * torch.polar(torch.ones_like(angle), angle)
         for fold in range(self.config.folds):
             for c in range(k):
-                rows = (self.folds == fold) & (classes == c)
-                spectra = torch.cat([data.matched[rows].real, data.matched[rows].imag], dim=-1)
-                lattice.add(sums[fold, c], rotations[rows], spectra, precision[rows])
+                rows = (self.folds == fold) & (classes == c) & used
+                spectra = torch.cat([matched[rows].real, matched[rows].imag], dim=-1)
+                lattice.add(sums[fold, c], poses.rotations[rows], spectra, precision[rows])
         maps = self.maps_of_others(lattice, sums, data, phase)
-        return State(number, float("-inf"), maps, torch.full((k,), 1 / k), torch.ones(n, k), torch.zeros(n, 3))
+        centres = poses.shifts.float()
+        return State(number, float("-inf"), maps, torch.full((k,), 1 / k), torch.ones(n, k), centres)
 
     def phase(self, phase: Phase, state: State) -> State:
         """Return the state after the steps of a phase."""

@@ -43,7 +43,7 @@ def average(
     out: Path,
     iterations: Annotated[int | None, Parameter(show_default="4")] = None,
     classes: int = 1,
-    start: Literal["auto", "halves", "together", "blob"] = "auto",
+    start: Literal["auto", "halves", "together", "pairs", "blob"] = "auto",
     initial: Path | None = None,
     mask: str | None = None,
     symmetry: str = "C1",
@@ -91,7 +91,8 @@ def average(
         Where the first maps come from, without --initial. halves: each half
         finds its own, so that nothing in common can feign agreement. together:
         all particles find one, for few or noisy ones; only finer detail is then
-        independent. auto: halves, together where these disagree. blob: the
+        independent. auto: halves, together where these disagree. pairs: as auto,
+        from alignments of each particle with a few others. blob: the
         average as it is, for methods other than exhaustive.
     initial
         Map to start from, in place of first maps.
