@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,9 +34,6 @@ less."""
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
-_SALT = 0x5EED_0F_57A7
-"""Keeps the random numbers of the start apart from those of other uses of the same seed. A simulation of that seed
-would else draw the true rotations, and the start begin with them."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def find(
         symmetry=None if group.order == 1 else group,
     )
     data = LowBand.of(particles, schedule[-1].shells, device=device)
-    generator = seeded(config.seed ^ _SALT ^ hash_of(whose))
+    generator = seeded(seed_of(config.seed, whose))
     begun: Begun | None = None
     notes: tuple[str, ...] = ()
     if config.start == "pairs":
@@ -105,9 +103,13 @@ def find(
     return found
 
 
-def hash_of(words: str) -> int:
-    """Return a number for words that is the same in every run."""
-    return int.from_bytes(words.encode()[-6:], "little")
+def seed_of(seed: int, whose: str) -> int:
+    """Return the seed of a search for first maps, another one for each of those that a run makes.
+
+    By a hash, since generators take 32 bits of a seed. Apart from the other uses of the same seed, too: a simulation of
+    that seed draws its true rotations, and a start that drew them again would begin with the truth.
+    """
+    return int.from_bytes(hashlib.sha256(f"first maps of {whose}, seed {seed}".encode()).digest()[:4], "little")
 
 
 def begin(

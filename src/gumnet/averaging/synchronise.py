@@ -236,7 +236,8 @@ def _shifts(graph: PairGraph, rotations: Rotations, weights: Tensor) -> Vectors:
         wrong = torch.linalg.vector_norm(inner[j] - inner[i] - wanted, dim=1)
         # Geman and McClure's loss.
         each = weights / (1 + (wrong / AGREES_VOXELS) ** 2) ** 2
-    return (rotations @ inner[..., None])[..., 0]
+    found: Tensor = (rotations @ inner[..., None])[..., 0]
+    return found
 
 
 def _turned_wrong(graph: PairGraph, rotations: Rotations) -> Tensor:
@@ -248,7 +249,8 @@ def _shifted_wrong(graph: PairGraph, rotations: Rotations, shifts: Vectors) -> T
     i, j = graph.edges.unbind(dim=1)
     poses = Poses.of(rotations, shifts)
     expected = poses[j].compose(poses[i].inverse()).shifts
-    return torch.linalg.vector_norm(expected - graph.poses.shifts, dim=1)
+    found: Tensor = torch.linalg.vector_norm(expected - graph.poses.shifts, dim=1)
+    return found
 
 
 def _held_together(graph: PairGraph, agrees: Tensor) -> Tensor:
