@@ -62,11 +62,7 @@ class LearnedAligner:
     ) -> Poses:
         """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
         box = reference.shape[-1]
-        if self.model.config.box != box:
-            raise InputError(
-                f"the model is for a box of {self.model.config.box}, the volumes are of {box}",
-                cure="train a model at this box, or resample the volumes",
-            )
+        check_box(self.model, box)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             comparison = compare(self.options, reference, particles, weights_reference, weights_particles, prior)
             if prior is None:
@@ -85,3 +81,12 @@ class LearnedAligner:
         finally:
             self.model.train(training)
         return Poses.of(rotations, shifts)
+
+
+def check_box(model: GumNet, box: int) -> None:
+    """Raise `InputError` where a model is not for volumes of a box."""
+    if model.config.box != box:
+        raise InputError(
+            f"the model is for a box of {model.config.box}, the volumes are of {box}",
+            cure="train a model at this box, or resample the volumes",
+        )

@@ -113,7 +113,7 @@ def expect(
     centres = torch.zeros(n, 3) if centres is None else centres
     found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
-    for fold in range(folds_count):
+    for fold in torch.unique(folds).tolist():
         table, power = _table(maps[fold], rotations, data)
         total, precision = torch.zeros_like(table), torch.zeros_like(power)
         for allowed, rows_of_group in _groups(candidates, torch.nonzero(folds == fold)[:, 0]):

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gumnet.alignment.learned import check_box
 from gumnet.averaging.begin import Beginning, begin, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
@@ -74,6 +75,8 @@ def average(
             )
     if config.method == "gumnet" and isinstance(config.model, str | Path):
         config = replace(config, model=load_model(config.model))  # once, and not for each half and iteration
+    if config.method == "gumnet" and config.model is not None and not isinstance(config.model, str | Path):
+        check_box(config.model, box)  # before first maps take their time
     kept = Checkpoint(journal)
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.

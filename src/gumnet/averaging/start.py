@@ -21,8 +21,8 @@ from torch import Tensor
 
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.low_band import LowBand
+from gumnet.averaging.start_config import ALL_SURE, FIRST_CHOICE, SURE, SURE_SHELLS
 from gumnet.averaging.start_config import SCHEDULE as SCHEDULE
-from gumnet.averaging.start_config import SURE, SURE_SHELLS
 from gumnet.averaging.start_config import OnStep as OnStep
 from gumnet.averaging.start_config import Phase as Phase
 from gumnet.averaging.start_config import StartConfig as StartConfig
@@ -150,7 +150,7 @@ def first_maps(
         states = [run.random_state(number) for number in range(1, config.starts + 1)]
     shells = config.schedule[max(done - 1, 0)].shells
     for number, phase in enumerate(config.schedule[done:], start=done + 1):
-        if phase.shells > SURE_SHELLS and run.history and run.history[-1].sureness >= SURE:
+        if number > FIRST_CHOICE and _sureness(run, states) >= (SURE if phase.shells > SURE_SHELLS else ALL_SURE):
             break
         shells = phase.shells
         states = [run.phase(phase, state) for state in states]
@@ -161,6 +161,12 @@ def first_maps(
     found, maps = run.finished(best, shells)
     evidence = float(found.evidence.mean())
     return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(run.history))
+
+
+def _sureness(run: StartRun, states: list[State]) -> float:
+    """Return how sure particles are of their poses in the best of the starts."""
+    best = max(states, key=lambda state: state.evidence)
+    return next((step.sureness for step in reversed(run.history) if step.start == best.number), 0.0)
 
 
 def _keep_states(run: StartRun, kept: Checkpoint, phases: int, states: list[State]) -> None:

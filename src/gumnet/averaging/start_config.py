@@ -43,8 +43,10 @@ rotations finds every particle with these maps; where noise is strong, finer she
 SURE = 0.5
 """Mean probability of a particle's best pose from which on no further phase is needed."""
 SURE_SHELLS = 7
-"""Phases up to this shell are never left out."""
-_FIRST_CHOICE = 2
+"""Up to this shell, phases are left out only where particles are all but certain of their poses."""
+ALL_SURE = 0.9
+"""The same for these phases: noise is weak then, and the search finds every particle with a coarser map too."""
+FIRST_CHOICE = 2
 """After this phase the better half of the starts goes on, and again after each that follows."""
 
 
@@ -81,7 +83,7 @@ class StartConfig:
     def starts_after(self, phase: int) -> int:
         """Return how many starts go on after a phase, counted from 1; all do before the first."""
         left = self.starts
-        for _ in range(_FIRST_CHOICE, phase + 1):
+        for _ in range(FIRST_CHOICE, phase + 1):
             left = (left + 1) // 2
         return left
 
