@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.low_band import LowBand
-from gumnet.averaging.start_config import ALL_SURE, FIRST_CHOICE, SURE, SURE_SHELLS
+from gumnet.averaging.start_config import ALL_SURE, FINE_PARTICLES, FIRST_CHOICE, SURE, SURE_SHELLS
 from gumnet.averaging.start_config import SCHEDULE as SCHEDULE
 from gumnet.averaging.start_config import OnStep as OnStep
 from gumnet.averaging.start_config import Phase as Phase
@@ -150,7 +150,10 @@ def first_maps(
         states = [run.random_state(number) for number in range(1, config.starts + 1)]
     shells = config.schedule[max(done - 1, 0)].shells
     for number, phase in enumerate(config.schedule[done:], start=done + 1):
-        if number > FIRST_CHOICE and _sureness(run, states) >= (SURE if phase.shells > SURE_SHELLS else ALL_SURE):
+        fine = phase.shells > SURE_SHELLS
+        if fine and len(data) < FINE_PARTICLES:
+            break
+        if number > FIRST_CHOICE and _sureness(run, states) >= (SURE if fine else ALL_SURE):
             break
         shells = phase.shells
         states = [run.phase(phase, state) for state in states]

@@ -44,6 +44,8 @@ SURE = 0.5
 """Mean probability of a particle's best pose from which on no further phase is needed."""
 SURE_SHELLS = 7
 """Up to this shell, phases are left out only where particles are all but certain of their poses."""
+FINE_PARTICLES = 100
+"""Fewer particles do not fill finer shells than these, and a step there costs seconds however few they are."""
 ALL_SURE = 0.9
 """The same for these phases: noise is weak then, and the search finds every particle with a coarser map too."""
 FIRST_CHOICE = 2
