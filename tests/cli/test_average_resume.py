@@ -108,7 +108,8 @@ def test_classes_are_in_the_table(simulated: Path, tmp_path: Path, capsys: pytes
     assert main(["average", str(simulated), "--out", str(out), *given]) == 0
     text = capsys.readouterr().out
     assert "first maps of all particles" in text
-    assert "class 1, iteration 1: aligned to" in text
+    # All are of one structure, so one of the classes may be left with too few for two halves.
+    assert "class 1, iteration 1: aligned to" in text or "class 2, iteration 1: aligned to" in text
     assert set(read_particles(out / "particles.star").classes.tolist()) <= {1, 2}
 
 
