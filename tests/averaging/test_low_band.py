@@ -110,3 +110,14 @@ def test_each_particle_is_read_once_in_whatever_batches(
     assert volumes.reads == [1] * 6
     torch.testing.assert_close(by_fours.matched, data.matched)
     torch.testing.assert_close(by_fours.precision, data.precision)
+
+
+def test_the_power_of_the_structure_is_without_what_acts_on_it(generator: torch.Generator) -> None:
+    """Particles of twice the density and four times the weights, with noise that goes along, are of one structure."""
+    volumes = torch.randn(3, BOX, BOX, BOX, generator=generator)
+    plain = torch.ones(BOX, BOX, BOX // 2 + 1)
+    one = LowBand.of(Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=plain), 4)
+    # spectrum = weights * signal + noise: divided by the root of the weights both are the same volume.
+    four = LowBand.of(Particles.from_tensors(2 * volumes, voxel_size_angstrom=10.0, weights=4 * plain), 4)
+    torch.testing.assert_close(4 * four.signal[1:], one.signal[1:])
+    torch.testing.assert_close(four.precision, 4 * one.precision)

@@ -105,5 +105,5 @@ def test_aligned_pairs_are_kept(simulation: Simulation, monkeypatch: pytest.Monk
 
 
 def test_symmetric_structures_cannot_start_from_pairs() -> None:
-    with pytest.raises(InputError, match="pairs cannot start an average under C7"):
+    with pytest.raises(InputError, match="start 'pairs' is not possible under C7"):
         AverageConfig(start="pairs", symmetry="C7")

@@ -27,10 +27,16 @@ START_SHIFT = 1 / 8
 the third power of it, and the iterations that follow search further."""
 AGREEMENT = 0.5
 """Constrained correlation of the first maps of two halves, within their band, from which on they count as one
-structure: maps of one structure correlate by 0.9, unrelated ones put on each other by 0.3 or less."""
+structure. Put on each other up to shell 7 (four complexes in boxes of 32): maps of one structure with noise 0.91 to
+0.99, of different ones 0.24 to 0.44, of noise alone 0.24 to 0.25."""
 LEAST_EVIDENCE = 0.3
-"""Evidence of a particle, in natural units, from which on first maps tell more than noise does; pure noise has 0 or
-less."""
+"""Evidence of a particle, in natural units, from which on first maps tell more than noise does: pure noise has none,
+but for chance."""
+STARTED_TOGETHER = "Both halves start from one map of all particles, up to shell {}: only finer shells are independent."
+_DOUBT = (
+    "First maps explain the particles hardly better than noise does (evidence {:.2f} a particle): there may be no "
+    "structure, or too few particles for their signal-to-noise."
+)
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
@@ -129,29 +135,21 @@ def begin(
         found = [find(half, config, f"half {i + 1}", 1, on_start, kept) for i, half in enumerate(halves)]
         steps = [step for one in found for step in one.history]
         notes += [note for one in found for note in one.notes]
-        shells = found[0].shells
+        # One half may have been sure of its poses earlier than the other.
+        shells = min(one.shells for one in found)
         agreement = _agreement(found[0].maps[0], found[1].maps[0], shells)
         weakest = min(one.evidence for one in found)
         if weakest < LEAST_EVIDENCE:
-            notes.append(
-                f"The first maps explain the particles hardly better than noise does (evidence {weakest:.2f} a "
-                "particle): there may be no structure, or too few particles for their signal-to-noise."
-            )
+            notes.append(_DOUBT.format(weakest))
         if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
             if agreement < AGREEMENT:
                 notes.append(f"The first maps of the halves, found apart, do not agree (correlation {agreement:.2f}).")
             return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
-        notes.append(
-            f"The halves found first maps that do not agree (correlation {agreement:.2f}), so both start from one map "
-            f"of all particles, up to shell {shells}: only finer shells are independent."
-        )
+        notes.append(f"The halves found first maps that do not agree (correlation {agreement:.2f}).")
     both = find(everyone, config, "all particles", 1, on_start, kept)
-    notes += both.notes
+    notes += [STARTED_TOGETHER.format(both.shells), *both.notes]
     if both.evidence < LEAST_EVIDENCE:
-        notes.append(
-            f"The first map explains the particles hardly better than noise does (evidence {both.evidence:.2f} a "
-            "particle): there may be no structure, or too few particles for their signal-to-noise."
-        )
+        notes.append(_DOUBT.format(both.evidence))
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
 
 

@@ -89,11 +89,12 @@ class AverageConfig:
             raise InputError("one map cannot start several classes", cure="leave the map out, or ask for one class")
         if isinstance(self.mask, str) and self.mask != "auto":
             raise InputError(f"there is no mask {self.mask!r}", cure="give a volume, or auto to find one from the maps")
-        if self.start == "pairs" and point_group(self.symmetry).order > 1:
+        apart = self.iterations and self.initial is None and self.start not in ("auto", "together")
+        if point_group(self.symmetry).order > 1 and apart:
+            # Two halves would find their axes apart, and a general turn of one onto the other would lose them.
             raise InputError(
-                f"pairs cannot start an average under {self.symmetry}: each has an orientation of its own",
-                cure="use another start, or C1",
+                f"start {self.start!r} is not possible under {self.symmetry}: the halves need one frame",
+                cure="use start 'auto' or 'together', an initial map, or C1",
             )
         if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
             raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
-        point_group(self.symmetry)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gumnet.alignment.band import Band
+from gumnet.alignment.score import phases
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
@@ -105,7 +105,7 @@ def expect(
     folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
     rotations = rotations.to(device, torch.float32)
     turns, places = len(rotations), len(shifts)
-    waves = _waves(shifts.to(device), band)
+    waves = phases(band, -shifts.to(device))
     members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
     members = members.to(rotations)
     if candidates is None:
@@ -124,7 +124,7 @@ def expect(
             size = max(1, _VALUES_AT_ONCE[device.type] // (places * len(columns)))
             for rows in torch.split(rows_of_group, size):
                 observed = data.rows(rows)
-                matched = observed.matched * _waves(centres[rows].to(device), band)
+                matched = observed.matched * phases(band, -centres[rows].to(device))
                 moved = matched[:, None] * waves
                 moved = torch.cat([moved.real, moved.imag], dim=-1)
                 scores = (moved.flatten(0, 1) @ spectra.mT).view(len(rows), places, -1)
@@ -142,12 +142,6 @@ def expect(
     at = (centres + shifts[found.places]).double()
     poses = Poses(rotations.cpu()[found.turns].double(), at, found.certainty.double())
     return Expectation(found.evidence, found.masses, poses, centres + found.shift_masses @ shifts, sums)
-
-
-def _waves(shifts: Vectors, band: Band) -> Tensor:
-    """Return ``exp(2 pi i k t)``, (..., M), which take shifts (..., 3) away."""
-    angle = 2 * math.pi * (shifts @ band.frequencies.mT)
-    return torch.polar(torch.ones_like(angle), angle)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.learned import check_box
-from gumnet.averaging.begin import Beginning, begin, find
+from gumnet.averaging.begin import STARTED_TOGETHER, Beginning, begin, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
-from gumnet.averaging.iterate import iterate
+from gumnet.averaging.iterate import START_SHELLS, iterate
 from gumnet.averaging.result import Average, OnIteration, OnStart
 from gumnet.engine.place import Place
 from gumnet.errors import InputError
@@ -27,9 +27,6 @@ from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
-_STARTED_TOGETHER = (
-    "Both halves of a class start from one map of all its particles, up to shell {}: only finer shells are independent."
-)
 
 
 def average(
@@ -73,10 +70,11 @@ def average(
                 f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
                 cure="crop, pad or resample it to the box and voxel size of the particles",
             )
-    if config.method == "gumnet" and isinstance(config.model, str | Path):
-        config = replace(config, model=load_model(config.model))  # once, and not for each half and iteration
-    if config.method == "gumnet" and config.model is not None and not isinstance(config.model, str | Path):
-        check_box(config.model, box)  # before first maps take their time
+    if config.method == "gumnet" and config.model is not None:
+        # Loaded once, and not for each half and iteration; and looked at before first maps take their time.
+        model = load_model(config.model) if isinstance(config.model, str | Path) else config.model
+        check_box(model, box)
+        config = replace(config, model=model)
     kept = Checkpoint(journal)
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
@@ -98,8 +96,7 @@ def _beginning(
     if not config.iterations or (config.start == "blob" and config.initial is None):
         return None
     if config.initial is not None:
-        shells = 4 if config.low_pass_angstrom is None else 1
-        return Beginning((config.initial, config.initial), shells, True, (), ())
+        return Beginning((config.initial, config.initial), START_SHELLS, True, (), ())
     halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
     return begin(halves, particles, config, on_start, kept)
 
@@ -126,14 +123,15 @@ def _classes(
     particles = replace(particles, classes=labels)
     parts: list[Average] = []
     posed: list[tuple[Tensor, Poses]] = []
-    notes: list[str] = [] if first is None else [_STARTED_TOGETHER.format(first.shells), *first.notes]
+    notes: list[str] = [] if first is None else [STARTED_TOGETHER.format(first.shells), *first.notes]
     for number in range(1, config.classes + 1):
         rows = torch.nonzero(labels == number)[:, 0]
         some = particles.select(rows)
         if min(int((some.half_sets == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
             notes.append(f"Class {number} has {len(rows)} particles, too few for two halves: it was not averaged.")
             # Its particles stay where the first map of the class, or the table, has them.
-            posed.append((rows, some.poses if first is None else Poses.of(*first.placed(rows))))
+            found_at = some.poses if first is None else Poses.of(first.poses.rotations[rows], first.poses.shifts[rows])
+            posed.append((rows, found_at))
             continue
         start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
         made = iterate(some, config, start, class_number=number, on_iteration=on_iteration, kept=kept, place=place)

@@ -69,11 +69,13 @@ class LowBand:
                 spectra.append(band.take(to_fourier(white)))
                 transfers.append(torch.ones(1, 1) if transfer is None else band.take(transfer))
                 display.advance(len(rows))
-        signal, noise = torch.stack(powers).sum(dim=0) / len(particles)
+        seen, noise = torch.stack(powers).sum(dim=0) / len(particles)
         # Where there is next to no noise, what the model does not explain takes its place.
-        noise = (noise + MODEL_ERROR * signal).clamp_min(_TINY)[band.shell]
+        noise = (noise + MODEL_ERROR * seen).clamp_min(_TINY)[band.shell]
         transfer = _once_if_equal(transfers, len(band.shell)).to(device)
-        return cls(band, torch.cat(spectra) * transfer / noise, transfer.square() / noise, signal[: band.shells + 1])
+        # What particles show of the structure went through their transfer.
+        signal = seen[: band.shells + 1] / _mean_squares(transfer, band)
+        return cls(band, torch.cat(spectra) * transfer / noise, transfer.square() / noise, signal)
 
     def up_to(self, shells: int) -> LowBand:
         """Return the band of shells 1 ... ``shells``, as many or fewer."""
@@ -88,6 +90,16 @@ class LowBand:
         index = torch.as_tensor(rows, device=self.matched.device)
         precision = self.precision if len(self.precision) == 1 else self.precision[index]
         return LowBand(self.band, self.matched[index], precision, self.signal)
+
+
+def _mean_squares(transfer: Tensor, band: Band) -> Tensor:
+    """Return the mean square of transfers (n or 1, M) where they are above 0, in shells 0 ... S, (S + 1,).
+
+    1 in shells without any, as in shell 0, which no band has.
+    """
+    squares, seen = transfer.square().sum(dim=0), (transfer > 0).to(transfer.dtype).sum(dim=0)
+    total, count = (transfer.new_zeros(band.shells + 1).index_add(0, band.shell, each) for each in (squares, seen))
+    return torch.where(count > 0, total / count.clamp_min(1), 1.0)
 
 
 def _once_if_equal(transfers: list[Tensor], coefficients: int) -> Tensor:

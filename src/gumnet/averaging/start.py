@@ -66,10 +66,6 @@ class FirstMaps:
     history: tuple[StartStep, ...]
     notes: tuple[str, ...] = ()
 
-    def placed(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rotations and shifts of some of the particles."""
-        return self.poses.rotations[rows], self.poses.shifts[rows]
-
     @classmethod
     def found(cls, kept: Checkpoint) -> FirstMaps | None:
         """Return first maps that were kept, if they were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -10,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gumnet.alignment.score import phases
 from gumnet.averaging.expectation import SHIFTS_A_PERIOD, Expectation, expect, shift_grid
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
@@ -48,20 +48,17 @@ class State:
         Mean evidence of a particle in the last step.
     maps
         Those of each fold and class, (F, K, N, N, N).
-    shares
-        Of the classes, (K,).
     known
         Probabilities of the classes for each particle, (n, K).
     centres
         Mean shift of each particle over its posterior, (n, 3), in voxels.
     """
 
-    TENSORS: ClassVar = ("maps", "shares", "known", "centres")
+    TENSORS: ClassVar = ("maps", "known", "centres")
 
     number: int
     evidence: float
     maps: Tensor
-    shares: Tensor
     known: Tensor
     centres: Vectors
 
@@ -102,8 +99,7 @@ class StartRun:
         n = len(data)
         sums = torch.zeros(self.config.folds, k, *lattice.zeros().shape)
         precision = data.precision.expand(n, -1)
-        angle = 2 * math.pi * (poses.shifts.to(data.band.frequencies) @ data.band.frequencies.mT)
-        matched = data.matched * torch.polar(torch.ones_like(angle), angle)
+        matched = data.matched * phases(data.band, -poses.shifts.to(data.band.frequencies))
         for fold in range(self.config.folds):
             for c in range(k):
                 rows = (self.folds == fold) & (classes == c) & used
@@ -111,13 +107,13 @@ class StartRun:
                 lattice.add(sums[fold, c], poses.rotations[rows], spectra, precision[rows])
         maps = self.maps_of_others(lattice, sums, data, phase)
         centres = poses.shifts.float()
-        return State(number, float("-inf"), maps, torch.full((k,), 1 / k), torch.ones(n, k), centres)
+        return State(number, float("-inf"), maps, torch.ones(n, k), centres)
 
     def phase(self, phase: Phase, state: State) -> State:
         """Return the state after the steps of a phase."""
         data = self.data.up_to(phase.shells)
         lattice = Lattice(data.band)
-        maps, old, shares = state.maps, None, state.shares
+        maps, old = state.maps, None
         known, centres = state.known.clone(), state.centres.clone()
         evidences: list[float] = []
         settled = 0
@@ -142,7 +138,7 @@ class StartRun:
             self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness))
             if _levelled_off(evidences) and settled > _SETTLE:
                 break
-        return State(state.number, evidences[-1], maps, shares, known, centres)
+        return State(state.number, evidences[-1], maps, known, centres)
 
     def batch(self, data: LowBand) -> Batch:
         """Return as many particles as a step takes, others each time where there are more."""
