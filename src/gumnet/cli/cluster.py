@@ -69,7 +69,8 @@ def cluster(
 
     OUT gets particles.star with class numbers, a map for each class, distances.npz,
     dendrogram.png and .svg, and report.html, all of them or none. Distances
-    that are done are kept in OUT.journal: a run that was killed goes on with --resume.
+    that are done are kept in OUT.journal: a run that was killed goes on with
+    --resume.
 
     Parameters
     ----------
