@@ -15,6 +15,7 @@ from gumnet.evaluation.partition import adjusted_rand_index
 from gumnet.io.mrc import read_map
 from gumnet.io.read import read_particles
 from gumnet.io.relion_write import write_particles
+from gumnet.journal import journal_path
 from gumnet.simulation.folder import read_truth
 
 OUTPUTS = {
@@ -75,7 +76,7 @@ def test_report_and_terminal_say_the_same(
         assert re.search(r"\s+".join(map(re.escape, row)), printed)
     assert "<b>new" not in html, "what the user names is text"
     assert "gumnet cluster" in html
-    assert not (tmp_path / "<b>new" / "unfinished").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["<b>new"]
 
 
 def test_a_run_that_was_stopped_goes_on(
@@ -97,16 +98,26 @@ def test_a_run_that_was_stopped_goes_on(
 
         patch.setattr(searched.SearchedScores, "rows", stopping)
         assert main(call) == 130
-    assert [path.name for path in out.iterdir()] == ["unfinished"]
+    assert journal_path(out).exists()
+    assert not out.exists()
     capsys.readouterr()
     assert main(call) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main([*call, "--method", "ht", "--resume"]) == 2
-    assert "method exhaustive, not ht" in capsys.readouterr().err
-    assert main([*call, "--resume"]) == 0
+    for other, words in (
+        (["--method", "ht"], "the run began with --method exhaustive, now it is ht"),
+        (["--low-pass", "60"], "the run began with --low-pass not given, now it is 60.0"),
+    ):
+        assert main([*call, *other, "--resume"]) == 2
+        assert words in capsys.readouterr().err
+    write_particles(few, read_particles(simulated).select([1, 0, 2, 3]), overwrite=True)
+    assert main([*call, "--resume"]) == 2
+    assert "the particles changed since the run began" in capsys.readouterr().err
+    write_particles(few, read_particles(simulated).select([0, 1, 2, 3]), overwrite=True)
+    # Another linkage makes another tree of the same distances.
+    assert main([*call, "--linkage", "average", "--resume"]) == 0
     assert {path.name for path in out.iterdir()} == OUTPUTS
     assert main([*call, "--resume"]) == 2
-    assert "no run to resume" in capsys.readouterr().err
+    assert "not empty" in capsys.readouterr().err
     assert {path.name for path in out.iterdir()} == OUTPUTS, "what was there is there"
 
 
@@ -134,7 +145,6 @@ def test_cluster_refuses_what_is_wrong_and_leaves_nothing(
         ([str(simulated), *new, "--method", "gumnet"], "--model"),
         ([str(simulated), *new, "--max-shift", "8.5"], "--max-shift 8.5"),
         ([str(simulated), *new, "--low-pass", "39"], "--low-pass 39"),
-        ([str(simulated), *new, "--resume"], "no run to resume"),
         ([str(simulated), *new, *other], "leave out one"),
         ([str(simulated), *new, "--distances", str(simulated / "particles.star")], "cannot be read"),
         ([str(tmp_path / "none"), *new], "none"),

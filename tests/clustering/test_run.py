@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from gumnet.clustering import searched
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import pair_errors
 from gumnet.evaluation.partition import adjusted_rand_index, rightly_classified
+from gumnet.journal import Journal
 from gumnet.simulation.dataset import Simulation
 
 BOX = 16
@@ -77,8 +77,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_and_a_stop_change_nothing(
     made: Simulation, found: gumnet.Clustering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    particles, config, blocks = made.particles.select(FEW), SEARCH, tmp_path / "blocks"
-    rows, asked = searched.SearchedScores.rows, []
+    particles, rows, asked = made.particles.select(FEW), searched.SearchedScores.rows, []
+    run: dict[str, Any] = {"path": tmp_path / "journal", "settings": {}, "inputs": {}}
 
     def stopping(self: searched.SearchedScores, first: int, last: int, display: Any) -> torch.Tensor:
         if first >= 2:
@@ -86,23 +86,16 @@ def test_blocks_and_a_stop_change_nothing(
         return rows(self, first, last, display)
 
     monkeypatch.setattr(searched.SearchedScores, "rows", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        gumnet.cluster(particles, config, blocks=blocks)
+    with pytest.raises(KeyboardInterrupt), Journal.open(**run) as journal:
+        gumnet.cluster(particles, SEARCH, journal=journal)
 
     def counting(self: searched.SearchedScores, first: int, last: int, display: Any) -> torch.Tensor:
         asked.append(first)
         return rows(self, first, last, display)
 
     monkeypatch.setattr(searched.SearchedScores, "rows", counting)
-    for other, words in (
-        (replace(config, max_shift=3.0), "max_shift 2.0, not 3.0"),
-        (replace(config, method="ht"), "method exhaustive, not ht"),
-    ):
-        with pytest.raises(InputError, match=words):
-            gumnet.cluster(particles, other, blocks=blocks, resume=True)
-    with pytest.raises(InputError, match="volumes and weights"):
-        gumnet.cluster(made.particles.select([1, 0, 2, 3, 4, 5]), config, blocks=blocks, resume=True)
-    resumed = gumnet.cluster(particles, config, blocks=blocks, resume=True)
+    with Journal.open(**run, resume=True) as journal:
+        resumed = gumnet.cluster(particles, SEARCH, journal=journal)
     assert asked
     assert min(asked) >= 2
     assert np.array_equal(resumed.distances, found.distances)
@@ -135,7 +128,7 @@ def test_what_cannot_be_is_said(made: Simulation, config: dict[str, Any], words:
         gumnet.cluster(made.particles, gumnet.ClusterConfig(**config))
 
 
-def test_particles_that_cannot_be_are_said(made: Simulation, tmp_path: Path) -> None:
+def test_particles_that_cannot_be_are_said(made: Simulation) -> None:
     with pytest.raises(InputError, match="1 particles form no pair"):
         gumnet.cluster(made.particles.select([0]))
     with pytest.raises(InputError, match=r"distances of shape \(3,\)"):
@@ -145,5 +138,4 @@ def test_particles_that_cannot_be_are_said(made: Simulation, tmp_path: Path) -> 
     spoilt = gumnet.Particles.from_tensors(volumes, voxel_size_angstrom=20.0)
     for method in ("exhaustive", "poses"):
         with pytest.raises(InputError, match="particle 6 holds NaN"):
-            gumnet.cluster(spoilt, gumnet.ClusterConfig(method=method), blocks=tmp_path / "blocks")
-    assert not list(tmp_path.iterdir()), "nothing was done, nothing is left"
+            gumnet.cluster(spoilt, gumnet.ClusterConfig(method=method))

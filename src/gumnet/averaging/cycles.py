@@ -122,9 +122,8 @@ def _chance_ratio(angles_degrees: Tensor, spread_degrees: float) -> Tensor:
     The least is kept from 0 by outliers among right edges.
     """
     sigma = math.radians(spread_degrees) / math.sqrt(3)
-    peak = 8 * math.pi**2 / ((2 * math.pi) ** 1.5 * sigma**3)
-    found: Tensor = (peak * torch.exp(-0.5 * (torch.deg2rad(angles_degrees) / sigma) ** 2)).clamp_min(0.05)
-    return found
+    peak: float = 8 * math.pi**2 / ((2 * math.pi) ** 1.5 * sigma**3)
+    return (peak * torch.exp(-0.5 * (torch.deg2rad(angles_degrees) / sigma) ** 2)).clamp_min(0.05)
 
 
 def _two_steps(graph: PairGraph) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.aligner import Aligner
-from gumnet.alignment.checks import checked_volumes
+from gumnet.alignment.to_particle import align_to_particle
 from gumnet.errors import InputError
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
-from gumnet.types import Volumes, Weights
 
 PARTNERS = 8
 """Particles that each is aligned to, at most; as many again are aligned to it."""
@@ -124,17 +123,7 @@ def pair_graph(
     parts = []
     with progress("Aligning pairs", len(edges), unit="pairs") as display:
         for i in torch.unique(edges[:, 0]).tolist():
-            reference, observed = _read(particles, [i], device)
-            for others in torch.split(edges[edges[:, 0] == i, 1], batch_size):
-                volumes, weights = _read(particles, others.tolist(), device)
-                parts.append(aligner.align(reference, volumes, observed, weights).to("cpu", torch.float64))
-                display.advance(len(others))
+            others = edges[edges[:, 0] == i, 1].tolist()
+            poses = align_to_particle(particles, i, others, aligner, size=batch_size, device=device, display=display)
+            parts.append(poses.to("cpu", torch.float64))
     return PairGraph(len(particles), edges, Poses.concatenate(parts))
-
-
-def _read(particles: Particles, rows: list[int], device: torch.device | str) -> tuple[Volumes, Weights | None]:
-    """Return volumes and weights of some particles, on the device."""
-    names = tuple(particles.names[i] for i in rows)
-    volumes = checked_volumes(particles.read_volumes(rows), "volume of", names=names).to(device)
-    weights = particles.read_weights(rows)
-    return volumes, None if weights is None else weights.to(device)

@@ -68,7 +68,7 @@ def _aligned(particles: Particles, config: AverageConfig, generator: torch.Gener
     apart = None
     if config.max_shift is not None:
         apart = min(config.max_shift * (1 + math.sqrt(3)), max(config.max_shift, _LEAST_SHIFT * box))
-    # Not refined: that doubles the time, and the first band forgives the 7 to 10 degrees of a right pair that was not.
+    # Not refined: that takes longer, and the first band forgives the few degrees more of a right pair that was not.
     options = AlignerOptions(refine=False, max_shift=apart, model=config.model)
     size = batch_size_for(options, box, device, shared_reference=True, wanted=config.batch_size, memory_gigabytes=None)
     aligner = make_aligner(config.method, options, device)

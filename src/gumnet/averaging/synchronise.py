@@ -38,7 +38,8 @@ _REWEIGHTS = 20
 _TINY = 1e-9
 EDGES_A_PARTICLE = 1.35
 """From so many agreeing edges a particle on, among particles with two or more, they are a consensus: of random edges
-the best poses leave 1.2 or fewer, more than the 1 of a single cycle because poses are chosen to please."""
+the best poses leave 1.2 or fewer (by hand, 2026-11-26), more than the 1 of a single cycle because poses are chosen to
+please."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,9 @@ class Synchronised:
     Parameters
     ----------
     poses
-        ``x_i = R_i x + t_i``; the scores are the support.
-    probabilities
-        Of each edge, that it is right, before any pose was known, (m,).
+        ``x_i = R_i x + t_i``; the scores are the share of each particle's edges that agree.
     agrees
         Whether each edge is right by the poses, (m,).
-    support
-        Share of each particle's edges that agree, (n,).
     placed
         Particles whose poses hold together: the largest set of particles with two or more agreeing edges among them.
     edges_a_particle
@@ -62,9 +59,7 @@ class Synchronised:
     """
 
     poses: Poses
-    probabilities: Tensor
     agrees: Tensor
-    support: Tensor
     placed: Tensor
     edges_a_particle: float
 
@@ -101,10 +96,10 @@ def synchronise(
         probabilities = edge_probabilities(graph, find_cycles(graph), noise_degrees=noise_degrees)
     rotations = spectral(graph, probabilities)
     rotations = _moved(graph, probabilities, rotations, noise_degrees, _WIDEST_DEGREES, generator)
+    weights = prior_probabilities(graph)
     for _ in range(_REGROWTHS):
         # Those that hold together tell the others their poses, also by edges that no cycle spoke for.
         turned = _turned_wrong(graph, rotations) <= AGREES_DEGREES
-        weights = prior_probabilities(graph)
         trusted = _held_together(graph, turned).double().clamp_min(_LEAST_TRUST)
         rotations = _moved(graph, weights, rotations, noise_degrees, 2 * noise_degrees, generator, trusted)
     turned = _turned_wrong(graph, rotations) <= AGREES_DEGREES
@@ -113,14 +108,7 @@ def synchronise(
     placed = _held_together(graph, agrees)
     inside = int((agrees & placed[graph.edges].all(dim=1)).sum())
     support = _per_particle(graph, agrees.double()) / _per_particle(graph, torch.ones(len(graph))).clamp_min(1)
-    return Synchronised(
-        Poses(rotations, shifts, support),
-        probabilities,
-        agrees,
-        support,
-        placed,
-        inside / max(1, int(placed.sum())),
-    )
+    return Synchronised(Poses(rotations, shifts, support), agrees, placed, inside / max(1, int(placed.sum())))
 
 
 def supported(graph: PairGraph, rows: Tensor, found: Synchronised) -> Tensor:
@@ -232,12 +220,11 @@ def _shifts(graph: PairGraph, rotations: Rotations, weights: Tensor) -> Vectors:
         matrix = matrix + torch.diag_embed(-matrix.sum(dim=1) + _TINY)
         right = torch.zeros(graph.count, 3, dtype=torch.float64)
         right.index_add_(0, j, each[:, None] * wanted).index_add_(0, i, -each[:, None] * wanted)
-        inner = torch.linalg.solve(matrix, right)
+        inner: Vectors = torch.linalg.solve(matrix, right)
         wrong = torch.linalg.vector_norm(inner[j] - inner[i] - wanted, dim=1)
         # Geman and McClure's loss.
         each = weights / (1 + (wrong / AGREES_VOXELS) ** 2) ** 2
-    found: Tensor = (rotations @ inner[..., None])[..., 0]
-    return found
+    return (rotations @ inner[..., None])[..., 0]
 
 
 def _turned_wrong(graph: PairGraph, rotations: Rotations) -> Tensor:
@@ -249,8 +236,8 @@ def _shifted_wrong(graph: PairGraph, rotations: Rotations, shifts: Vectors) -> T
     i, j = graph.edges.unbind(dim=1)
     poses = Poses.of(rotations, shifts)
     expected = poses[j].compose(poses[i].inverse()).shifts
-    found: Tensor = torch.linalg.vector_norm(expected - graph.poses.shifts, dim=1)
-    return found
+    wrong: Tensor = torch.linalg.vector_norm(expected - graph.poses.shifts, dim=1)
+    return wrong
 
 
 def _held_together(graph: PairGraph, agrees: Tensor) -> Tensor:

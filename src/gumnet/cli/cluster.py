@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,11 +29,10 @@ from gumnet.cli.options import (
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
+    from gumnet.clustering.config import ClusterConfig
     from gumnet.clustering.run import Clustering
+    from gumnet.journal import Journal
     from gumnet.particles import Particles
-
-UNFINISHED = "unfinished"
-"""Folder in OUT that holds the distances of a run until it is done."""
 
 
 def cluster(
@@ -68,8 +68,9 @@ def cluster(
     two particles is 1 - their correlation on what both observed.
 
     OUT gets particles.star with class numbers, a map for each class, distances.npz,
-    dendrogram.png and .svg, and report.html, all of them or none. A run that was
-    stopped goes on with --resume.
+    dendrogram.png and .svg, and report.html, all of them or none. Distances
+    that are done are kept in OUT.journal: a run that was killed goes on with
+    --resume.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def cluster(
         distances.npz of an earlier run of these particles, for another k or linkage:
         no pair is aligned again.
     resume
-        Go on with the distances of a run into OUT that was stopped.
+        Go on with a run that was killed or failed: what it finished is not done again.
     """
     check_model(method, model)
     if distances is not None and resume:
@@ -117,62 +118,84 @@ def cluster(
     device = common.start()
     from gumnet.clustering.config import ClusterConfig
     from gumnet.clustering.run import cluster as run
+    from gumnet.io.atomic import check_free_folder
+    from gumnet.journal import check_start, journal_path
     from gumnet.report.cluster import CLASS_HEADER, REPORT, class_rows, key_figures, read_distances, write_classes
-    from gumnet.report.folder import whole_folder
+    from gumnet.report.folder import remove_leftover_folders, whole_folder
 
-    _check_out(out, overwrite=output.overwrite, resume=resume)
-    with whole_folder(out, overwrite=output.overwrite or resume) as folder:
-        start = time.perf_counter()
-        data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
-        check_limits(data, max_shift=max_shift, low_pass=low_pass, high_pass=high_pass)
-        config = ClusterConfig(
-            k=k,
-            method=method,
-            linkage=linkage,
-            refine=refine,
-            max_shift=max_shift,
-            low_pass_angstrom=low_pass,
-            high_pass_angstrom=high_pass,
-            mask=None if mask is None else matching_mask(mask, data),
-            model=model,
-            device=str(device),
-            memory_gigabytes=memory,
-            seed=common.first_seed,
-        )
-        _warn(data, method)
-        known = None if distances is None else read_distances(distances, data.names)
-        blocks = out / UNFINISHED if known is None else None
-        read = time.perf_counter()
-        made = run(data, config, distances=known, blocks=blocks, resume=resume)
-        seconds = {"reading": read - start, "comparing and averaging": time.perf_counter() - read}
-        write_classes(folder, made)
-        settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
-        _write_report(folder / REPORT, made, settings, seconds)
-    _clear(out, made.k)
+    check_start(out, resume=resume, overwrite=output.overwrite, check=check_free_folder)
+    going_on = resume and journal_path(out).exists()
+    with ExitStack() as stack:
+        with whole_folder(out, overwrite=output.overwrite or going_on) as folder:
+            start = time.perf_counter()
+            data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
+            check_limits(data, max_shift=max_shift, low_pass=low_pass, high_pass=high_pass)
+            config = ClusterConfig(
+                k=k,
+                method=method,
+                linkage=linkage,
+                refine=refine,
+                max_shift=max_shift,
+                low_pass_angstrom=low_pass,
+                high_pass_angstrom=high_pass,
+                mask=None if mask is None else matching_mask(mask, data),
+                model=model,
+                device=str(device),
+                memory_gigabytes=memory,
+                seed=common.first_seed,
+            )
+            _warn(data, method)
+            known = None if distances is None else read_distances(distances, data.names)
+            files = {"the mask": mask, "the model": model, "the distances": distances}
+            journal = stack.enter_context(_journal(out, data, config, files, resume=resume, overwrite=output.overwrite))
+            read = time.perf_counter()
+            made = run(data, config, distances=known, journal=journal)
+            seconds = {"reading": read - start, "comparing and averaging": time.perf_counter() - read}
+            write_classes(folder, made)
+            settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
+            _write_report(folder / REPORT, made, settings, seconds)
+        remove_leftover_folders(out)  # those of runs that were killed
+        journal.remove()
+    _remove_other_maps(out, made.k)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
     if made.suggestion is not None:
         say(made.suggestion.words)
     _say_columns(CLASS_HEADER, class_rows(made))
 
 
-def _check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
-    """Raise `InputError` where a run was stopped and the call does not say what to do with it."""
-    from gumnet.clustering.blocks import RUN
+def _journal(
+    out: Path,
+    particles: Particles,
+    config: ClusterConfig,
+    files: dict[str, Path | None],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Journal:
+    """Return the journal of the run: what distances depend on, so that a run that goes on may want another k."""
+    from gumnet.devices import resolve_device
+    from gumnet.fingerprint import of_file, of_particles
+    from gumnet.journal import Journal, journal_path
 
-    if (out / UNFINISHED / RUN).is_file() and not overwrite and not resume:
-        raise InputError(
-            "holds the distances of a run that was stopped",
-            cure="give --resume to go on, or --overwrite to start anew",
-            path=out,
-        )
+    settings = {
+        "--method": config.method,
+        "--refine": config.refines,
+        "--max-shift": config.max_shift,
+        "--low-pass": config.low_pass_angstrom,
+        "--high-pass": config.high_pass_angstrom,
+        "--memory": config.memory_gigabytes,
+        # GPUs round otherwise than CPUs, and one result is to be of one kind.
+        "--device": resolve_device(config.device).type,
+    }
+    inputs = {name: of_file(path) for name, path in files.items() if path is not None}
+    inputs["the particles"] = of_particles(particles)
+    return Journal.open(journal_path(out), settings=settings, inputs=inputs, resume=resume, overwrite=overwrite)
 
 
-def _clear(out: Path, k: int) -> None:
-    """Remove what an earlier result or run left in OUT that is no part of this one."""
-    from gumnet.clustering.blocks import BlockStore
+def _remove_other_maps(out: Path, k: int) -> None:
+    """Remove the class averages that an earlier result left in OUT beyond the k of this one."""
     from gumnet.report.cluster import class_map
 
-    BlockStore(out / UNFINISHED).remove()
     keep = {class_map(number) for number in range(1, k + 1)}
     for path in out.glob("class_*.mrc"):
         if re.fullmatch(r"class_\d{3,}\.mrc", path.name) and path.name not in keep:

@@ -11,6 +11,7 @@ is on both particles, and shell weights are those of the set in place of those o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +19,10 @@ from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.band import Band, ShellPower, shell_power, shell_weights
-from gumnet.alignment.checks import checked_volumes
 from gumnet.alignment.score import TINY, default_mask, whiten
 from gumnet.alignment.spectrum import transfer_of
+from gumnet.alignment.to_particle import observed
 from gumnet.averaging.accumulate import default_batch_size
-from gumnet.clustering.blocks import batches
 from gumnet.geometry.fourier import to_fourier
 from gumnet.geometry.warp import warp
 from gumnet.geometry.wedge import rotate_weights
@@ -135,7 +135,7 @@ class PosedScores:
         for start in range(first, last, self.tile):
             rows = range(start, min(start + self.tile, last))
             own = self.on_reference(list(rows))
-            for others in batches(range(start, n), self.tile):
+            for others in _batches(range(start, n), self.tile):
                 there = own if others == list(rows) else self.on_reference(others)
                 scores[start - first : rows.stop - first, others[0] : others[-1] + 1] = own.scores(there).cpu()
             display.advance(sum(n - 1 - i for i in rows))
@@ -144,7 +144,7 @@ class PosedScores:
     def on_reference(self, rows: list[int]) -> OnReference:
         """Return some particles on the reference."""
         size = default_batch_size(self.particles.box, self.device)
-        parts = [self._spectra(batch) for batch in batches(rows, size)]
+        parts = [self._spectra(batch) for batch in _batches(rows, size)]
         spectra = torch.cat([part[0] for part in parts])
         g = self.weights[self.band.shell]
         power = g * (spectra.real**2 + spectra.imag**2)
@@ -166,12 +166,15 @@ class PosedScores:
         return spectra, self.band.take(rotate_weights(transfer, poses.rotations))
 
 
+def _batches(rows: Sequence[int], size: int) -> list[list[int]]:
+    """Return ``rows`` in order, ``size`` at a time."""
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
 def _white(particles: Particles, rows: list[int], device: torch.device) -> tuple[Volumes, Weights | None]:
     """Return some particles with white noise, and what acts on their signal."""
-    names = tuple(particles.names[i] for i in rows)
-    volumes = checked_volumes(particles.read_volumes(rows), "volume of", names=names).to(device)
-    weights = particles.read_weights(rows)
-    transfer = transfer_of(None if weights is None else weights.to(device))
+    volumes, weights = observed(particles, rows, device)
+    transfer = transfer_of(weights)
     return whiten(volumes, transfer), transfer
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from gumnet.alignment.checks import check_max_shift, check_resolutions, checked_mask
 from gumnet.alignment.to_reference import align
-from gumnet.averaging.accumulate import accumulate, default_batch_size
-from gumnet.clustering.blocks import BlockStore, PairScores, all_scores, pairs_before
+from gumnet.averaging.accumulate import accumulate
+from gumnet.clustering.blocks import PairScores, all_scores, pairs_before
 from gumnet.clustering.config import POSES
 from gumnet.clustering.config import ClusterConfig as ClusterConfig
 from gumnet.clustering.hierarchy import Array, Distances, classes_of, medoids, silhouettes, square_of, tree_of
@@ -23,7 +19,7 @@ from gumnet.clustering.searched import SearchedScores
 from gumnet.clustering.suggest import Suggestion, suggest
 from gumnet.devices import resolve_device, seeded
 from gumnet.errors import InputError
-from gumnet.model.weights import load_model
+from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses
 from gumnet.types import Volumes
 
@@ -74,8 +70,7 @@ def cluster(
     config: ClusterConfig | None = None,
     *,
     distances: Distances | None = None,
-    blocks: Path | None = None,
-    resume: bool = False,
+    journal: Journal | None = None,
 ) -> Clustering:
     """Sort particles into classes by hierarchical clustering of all pairs, as the Gum-Net paper does.
 
@@ -93,17 +88,15 @@ def cluster(
         How; the defaults unless given.
     distances
         Of all pairs, condensed, where they were computed before: for another k or linkage.
-    blocks
-        Folder for finished parts of the distances, for ``resume``; without one nothing is kept of a run that stops.
-        They stay there: `gumnet.clustering.blocks.BlockStore.remove` clears them once the result is kept.
-    resume
-        Go on with what an earlier run of the same particles and settings left in ``blocks``. The result is that of a
-        run that was not stopped.
+    journal
+        Where finished parts of the distances are kept, and read from, of a run of the same particles and settings, but
+        for k and linkage (`gumnet.journal.Journal.open` checks that they are). The result is that of a run that was
+        not stopped.
 
     Raises
     ------
     InputError
-        If particles or settings do not fit each other, or if ``blocks`` holds no run of these to resume.
+        If particles or settings do not fit each other.
     """
     config = ClusterConfig() if config is None else config
     n = len(particles)
@@ -119,7 +112,7 @@ def cluster(
         config = replace(config, mask=checked_mask(config.mask, particles.box))
     particles = particles.cached()
     if distances is None:
-        distances = _distances(particles, config, blocks, resume)
+        distances = _distances(particles, config, journal)
     elif distances.shape != (pairs_before(n, n),) or not bool(np.isfinite(distances).all()):
         raise InputError(
             f"distances of shape {distances.shape} do not fit {n} particles",
@@ -143,7 +136,7 @@ def cluster(
     )
 
 
-def _distances(particles: Particles, config: ClusterConfig, blocks: Path | None, resume: bool) -> Distances:
+def _distances(particles: Particles, config: ClusterConfig, journal: Journal | None) -> Distances:
     """Return 1 - score of all pairs, condensed."""
     scores: PairScores
     if config.method == POSES and not config.refines:
@@ -152,54 +145,8 @@ def _distances(particles: Particles, config: ClusterConfig, blocks: Path | None,
         scores = PosedScores.of(particles, options, device, memory_gigabytes=config.memory_gigabytes)
     else:
         scores = SearchedScores.of(particles, config)
-    store = None
-    if blocks is not None:
-        run = _run(particles, config, scores.block)
-        store = BlockStore.resume(blocks, run) if resume else BlockStore.start(blocks, run)
-    try:
-        found = all_scores(scores, store)
-    except BaseException:
-        if store is not None and not store.done():
-            store.remove()
-        raise
     # Rounding takes the score of a particle with its copy a little above 1.
-    return np.maximum(1 - found, 0)
-
-
-def _run(particles: Particles, config: ClusterConfig, block: int) -> dict[str, Any]:
-    """Return what makes the distances of a run what they are, ready for JSON."""
-
-    def images() -> Iterator[torch.Tensor]:
-        for rows in particles.batches(default_batch_size(particles.box, torch.device("cpu"))):
-            yield particles.read_volumes(rows)
-            weights = particles.read_weights(rows)
-            if weights is not None:
-                yield weights
-
-    model, poses = config.model, particles.poses
-    network = load_model(model) if isinstance(model, str | Path) else model
-    return {
-        "method": config.method,
-        "refine": config.refines,
-        "max_shift": config.max_shift,
-        "low_pass_angstrom": config.low_pass_angstrom,
-        "high_pass_angstrom": config.high_pass_angstrom,
-        "mask": None if config.mask is None else _digest([config.mask]),
-        "model": None if network is None else _digest(network.state_dict().values()),
-        "particles": len(particles),
-        "voxel_size_angstrom": particles.voxel_size_angstrom,
-        "volumes and weights": _digest(images()),
-        "poses": _digest([poses.rotations.double(), poses.shifts.double()]) if config.method == POSES else None,
-        "pairs a block": block,
-    }
-
-
-def _digest(tensors: Iterable[torch.Tensor]) -> str:
-    """Return a short name that other values of the tensors would not have."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return np.maximum(1 - all_scores(scores, journal), 0)
 
 
 def _class_poses(particles: Particles, classes: torch.Tensor, centres: tuple[int, ...], config: ClusterConfig) -> Poses:
