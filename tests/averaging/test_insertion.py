@@ -27,7 +27,7 @@ def test_kernel_is_positive_even_and_narrow() -> None:
 
 @pytest.mark.parametrize("box", [16, 17])
 def test_samples_are_one_half_of_all_coefficients(box: int) -> None:
-    taken = samples(box, box // 2, CPU, DOUBLE)
+    taken = samples(box, CPU, DOUBLE)
     torch.testing.assert_close(taken.vectors, taken.take(frequencies(box, dtype=DOUBLE).movedim(-1, 0)).T)
     inside = shell_indices(box) <= box // 2
     if box % 2 == 0:
@@ -40,7 +40,7 @@ def test_samples_are_one_half_of_all_coefficients(box: int) -> None:
 @pytest.mark.parametrize("box", [24, 25])
 def test_spectra_are_read_between_coefficients(box: int, generator: torch.Generator) -> None:
     """Against the analytic transform, at any frequency, on the grid and off it."""
-    grid = InsertionGrid(box, box // 2)
+    grid = InsertionGrid(box)
     values = grid.unfolded(gaussians.density(box))
     anywhere = torch.rand(500, 3, generator=generator, dtype=DOUBLE) - 0.5
     on_grid = torch.round(anywhere * box) / box
@@ -52,7 +52,7 @@ def test_spectra_are_read_between_coefficients(box: int, generator: torch.Genera
 
 def test_insertion_is_the_transpose_of_reading(generator: torch.Generator) -> None:
     box = 12
-    grid, taken = InsertionGrid(box, 5), samples(box, 5, CPU, DOUBLE)
+    grid, taken = InsertionGrid(box), samples(box, CPU, DOUBLE)
     rotation = random_rotations(1, generator=generator).double()
     count = len(taken.index)
     data = torch.complex(*torch.randn(2, 1, count, generator=generator, dtype=DOUBLE))
@@ -71,7 +71,7 @@ def test_insertion_is_the_transpose_of_reading(generator: torch.Generator) -> No
 def test_even_weights_are_solved_by_division(generator: torch.Generator) -> None:
     """Many whole particles: the solution is the analytic spectrum, and its weights are their number on every shell."""
     box, n = 20, 30
-    grid, taken = InsertionGrid(box, box // 2), samples(box, box // 2, CPU, DOUBLE)
+    grid, taken = InsertionGrid(box), samples(box, CPU, DOUBLE)
     rotations = random_rotations(n, generator=generator).double()
     data = torch.stack([taken.take(to_fourier(gaussians.density(box, r))) for r in rotations])
     sums = grid.zeros(CPU, DOUBLE)

@@ -8,6 +8,8 @@ stays 0, what few observed counts as much signal as what all did.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -32,30 +34,19 @@ class Accumulator:
     ----------
     box
         Side of the cubic box N, in voxels.
-    shells
-        Highest shell to keep; all unless given. The average is 0 beyond, and low shells cost little.
     device
         Where the sums are kept and computed.
     dtype
         Floating-point type of the sums; float64, so that thousands of particles add up without loss.
     """
 
-    def __init__(
-        self,
-        box: int,
-        *,
-        shells: int | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
+    def __init__(self, box: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64) -> None:
         self.box = box
         self.count = 0.0
         self._poses = 0
         # As long as no particle is turned, half of the grid is empty and the sums of the coefficients are exact.
         self._unturned: BoxSums | None = BoxSums.empty(box, device, dtype)
-        self.shells = box // 2 if shells is None else min(shells, box // 2)
-        # One more than is kept: the last shell of the grid has lost what lies beyond it.
-        self.grid = InsertionGrid(box, min(self.shells + 1, box // 2))
+        self.grid = InsertionGrid(box)
         self._sums = self.grid.zeros(device, dtype)
         self._reduced: BoxSums | None = None
 
@@ -98,7 +89,7 @@ class Accumulator:
         if rows is None and len(poses) != len(volumes):
             raise InputError(f"{len(poses)} poses for {len(volumes)} particles", cure="give one a particle, or rows")
         rows = torch.arange(len(volumes)) if rows is None else rows
-        taken = samples(self.box, self.grid.shells, sums.device, sums.dtype)
+        taken = samples(self.box, sums.device, sums.dtype)
         spectra = taken.take(to_fourier(volumes.to(sums.device))).to(torch.promote_types(sums.dtype, torch.complex64))
         if weights is None:
             observed = torch.ones(1, len(taken.index), device=sums.device, dtype=sums.dtype)
@@ -113,7 +104,7 @@ class Accumulator:
     def reduced(self) -> BoxSums:
         """Return the sums on the grid of the box: the least-squares map, and the weights that it was observed with."""
         if self._reduced is None:
-            self._reduced = self.solved() if self._unturned is None else self._within_shells(self._unturned)
+            self._reduced = self.solved() if self._unturned is None else _without_corners(self._unturned)
         return self._reduced
 
     def solved(self) -> BoxSums:
@@ -122,11 +113,7 @@ class Accumulator:
         There it is less exact, but what lies beside the edge of a wedge is told from what it did observe, and not 0.
         """
         spectrum, weights = solve(self.grid, self._sums, single=self._poses == 1)
-        return self._within_shells(BoxSums(self.box, spectrum, weights, self.count))
-
-    def _within_shells(self, sums: BoxSums) -> BoxSums:
-        kept = shell_indices(self.box, device=self.device) <= self.shells
-        return BoxSums(self.box, sums.spectrum * kept, sums.weights * kept, sums.count)
+        return BoxSums(self.box, spectrum, weights, self.count)
 
     @property
     def spectrum(self) -> Spectra:
@@ -146,7 +133,7 @@ class Accumulator:
     def merge(self, other: Accumulator) -> Accumulator:
         """Return the sums of both, for averages made in parts."""
         sums = self._sums
-        both = Accumulator(self.box, shells=self.shells, device=sums.device, dtype=sums.dtype)
+        both = Accumulator(self.box, device=sums.device, dtype=sums.dtype)
         both._sums = self._sums + other._sums.to(self._sums)
         both.count = self.count + other.count
         both._poses = self._poses + other._poses
@@ -165,10 +152,10 @@ class Accumulator:
         }
 
     @classmethod
-    def of_parts(cls, box: int, parts: Result, *, shells: int | None = None) -> Accumulator:
+    def of_parts(cls, box: int, parts: Result) -> Accumulator:
         """Return the sums that `to_parts` took apart, or those of several that were added up."""
         kept = parts["sums"]
-        sums = cls(box, shells=shells, device=kept.device, dtype=kept.dtype)
+        sums = cls(box, device=kept.device, dtype=kept.dtype)
         count, poses, turned = parts["numbers"].tolist()
         sums._sums, sums.count, sums._poses = kept, count, round(poses)
         spectrum, weights = torch.view_as_complex(parts["unturned_spectrum"]), parts["unturned_weights"]
@@ -199,6 +186,12 @@ def _with_unturned(
     return sums
 
 
+def _without_corners(sums: BoxSums) -> BoxSums:
+    """Return sums without what lies beyond the last whole shell, which the padded grid does not hold either."""
+    kept = shell_indices(sums.box, device=sums.weights.device) <= sums.box // 2
+    return replace(sums, spectrum=sums.spectrum * kept, weights=sums.weights * kept)
+
+
 def default_batch_size(box: int, device: torch.device) -> int:
     """Return how many particles of a box of ``box`` voxels to transform at once: about 100 MB on a CPU."""
     voxels = 2**19 if device.type == "cpu" else 2**23
@@ -209,7 +202,6 @@ def accumulate(
     particles: Particles,
     *,
     confidences: Tensor | None = None,
-    shells: int | None = None,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     shown: bool | None = None,
@@ -221,15 +213,13 @@ def accumulate(
     ----------
     confidences
         How much each particle counts (n,); see `Accumulator.add`.
-    shells
-        Highest shell to keep; all unless given.
     batch_size
         Particles to hold in memory at a time; by the size of the box unless given.
     shown
         Whether to show progress; by default on a terminal only.
     """
     device = torch.device(device)
-    sums = Accumulator(particles.box, shells=shells, device=device)
+    sums = Accumulator(particles.box, device=device)
     with progress(description, len(particles), shown=shown) as display:
         for batch in particles.batches(batch_size or default_batch_size(particles.box, device)):
             some = None if confidences is None else confidences[batch]

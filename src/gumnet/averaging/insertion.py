@@ -45,7 +45,7 @@ def kernel_transform(positions: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Samples:
-    """The coefficients of a box that are inserted: those of one half of Fourier space, up to a shell.
+    """The coefficients of a box that are inserted: those of one half of Fourier space, up to the last whole shell.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ class Samples:
 
 
 @functools.lru_cache(maxsize=8)
-def samples(box: int, shells: int, device: torch.device, dtype: torch.dtype) -> Samples:
-    """Return the coefficients of a box of ``box`` voxels up to shell ``shells``.
+def samples(box: int, device: torch.device, dtype: torch.dtype) -> Samples:
+    """Return the coefficients of a box of ``box`` voxels.
 
     Those on the Nyquist planes of an even box are left out: they stand for two frequencies, which turn apart.
     """
     vectors = frequencies(box, device=device, dtype=dtype)
     below_nyquist = (vectors.abs() * box < box / 2 - 0.25).all(dim=-1) if box % 2 == 0 else True
-    keep = (shell_indices(box, device=device) <= shells) & below_nyquist
+    keep = (shell_indices(box, device=device) <= box // 2) & below_nyquist
     index = torch.nonzero(keep.flatten())[:, 0]
     share = friedel_multiplicity(box, device=device, dtype=dtype).expand(box, box, -1).flatten()[index] / 2
     return Samples(index, vectors.reshape(-1, 3)[index], share)
@@ -88,12 +88,14 @@ class InsertionGrid:
     ----------
     box
         Side N of the particles.
-    shells
-        Highest shell that is inserted.
     """
 
     box: int
-    shells: int
+
+    @property
+    def shells(self) -> int:
+        """Highest shell that is inserted, the last whole one."""
+        return self.box // 2
 
     @property
     def half(self) -> int:
@@ -134,7 +136,7 @@ class InsertionGrid:
         scales
             What spectrum and weights of each pose are multiplied by, (p,).
         """
-        coefficients = samples(self.box, self.shells, sums.device, sums.dtype)
+        coefficients = samples(self.box, sums.device, sums.dtype)
         count = max(1, _AT_ONCE // len(coefficients.index))
         for start in range(0, len(rows), count):
             some = slice(start, start + count)
@@ -208,12 +210,12 @@ class InsertionGrid:
         cut: Tensor = spectrum[points[:, None, None], points[:, None], along_x]
         return cut
 
-    def folded(self, sums: Tensor, box: int) -> tuple[Spectra, Weights]:
-        """Return sums as half transforms (P, P, P // 2 + 1) of a padded box, P = PADDING * box, box <= N.
+    def folded(self, sums: Tensor) -> tuple[Spectra, Weights]:
+        """Return sums as half transforms (P, P, P // 2 + 1) of the padded box, P = PADDING * N.
 
         What lies beyond the frequencies of that box is left out.
         """
-        size = PADDING * box
+        size = PADDING * self.box
         # Before the origin lies what belongs to Friedel mates; on the plane of the origin both count.
         whole = sums[..., 1:].clone()
         mates = sums[..., :2].flip(-3, -2, -1)  # x of 0 and 1

@@ -42,10 +42,10 @@ def move(sums: Accumulator | BoxSums, poses: Poses) -> BoxSums:
     """
     reduced = sums.solved() if isinstance(sums, Accumulator) else sums
     box, weights = reduced.box, reduced.weights
-    taken = samples(box, box // 2, weights.device, weights.dtype)
+    taken = samples(box, weights.device, weights.dtype)
     total, observed = denominator(weights, shell_level(weights))
     volume = to_real(torch.where(observed, reduced.spectrum / torch.where(observed, total, 1.0), 0.0), box)
-    grid = InsertionGrid(box, box // 2)
+    grid = InsertionGrid(box)
     values = grid.unfolded(volume)
     spectrum, summed = torch.zeros_like(reduced.spectrum).flatten(), torch.zeros_like(weights).flatten()
     rotations, shifts = poses.rotations.to(weights), poses.shifts.to(weights)
