@@ -208,11 +208,8 @@ def test_unturned_particles_come_back_exactly(generator: torch.Generator) -> Non
     torch.testing.assert_close(sums.merge(sums_of(noise[:1], None, turned)).result(), together.result())
 
 
-def test_several_poses_of_one_particle(generator: torch.Generator) -> None:
+def test_each_particle_has_one_pose(generator: torch.Generator) -> None:
     volumes, weights, poses = some_sums(generator)
-    rows = torch.tensor([0, 0, 1, 1, 1, 0])
-    shared = sums_of(volumes[:2], weights[:2], poses, rows=rows)
-    torch.testing.assert_close(shared.result(), sums_of(volumes[rows], weights[rows], poses).result())
     with pytest.raises(InputError, match="6 poses for 2 particles"):
         sums_of(volumes[:2], weights[:2], poses)
 

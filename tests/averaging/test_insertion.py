@@ -60,7 +60,7 @@ def test_insertion_is_the_transpose_of_reading(generator: torch.Generator) -> No
     field = grid.unfolded(torch.randn(box, box, box, generator=generator, dtype=DOUBLE))
     sums = grid.zeros(CPU, DOUBLE)
     one = torch.ones(1, dtype=DOUBLE)
-    grid.insert(sums, data, torch.ones(1, count, dtype=DOUBLE), rotation, torch.zeros(1, 3), torch.tensor([0]), one)
+    grid.insert(sums, data, torch.ones(1, count, dtype=DOUBLE), rotation, torch.zeros(1, 3), one)
     inserted = torch.complex(sums[0], sums[1])
     read = grid.read(field, taken.vectors @ rotation[0])
     left = (field.conj() * inserted).sum().real
@@ -76,7 +76,7 @@ def test_even_weights_are_solved_by_division(generator: torch.Generator) -> None
     data = torch.stack([taken.take(to_fourier(gaussians.density(box, r))) for r in rotations])
     sums = grid.zeros(CPU, DOUBLE)
     ones = torch.ones(1, len(taken.index), dtype=DOUBLE)
-    grid.insert(sums, data, ones, rotations, torch.zeros(n, 3), torch.arange(n), torch.ones(n, dtype=DOUBLE))
+    grid.insert(sums, data, ones, rotations, torch.zeros(n, 3), torch.ones(n, dtype=DOUBLE))
     spectrum, weights = solve(grid, sums)
     middle = (shell_indices(box) >= 3) & (shell_indices(box) <= 8)
     torch.testing.assert_close(weights[middle].mean().item(), float(n), rtol=0.03, atol=0)

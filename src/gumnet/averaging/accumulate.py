@@ -58,7 +58,6 @@ class Accumulator:
         poses: Poses,
         *,
         confidences: Tensor | None = None,
-        rows: Tensor | None = None,
     ) -> None:
         """Put particles on the reference and add them.
 
@@ -70,12 +69,10 @@ class Accumulator:
             Fourier weights (k, N, N, N // 2 + 1) of the particles, (1, ...) of all, or None where everything was
             observed.
         poses
-            The p poses, p = k unless ``rows`` says otherwise.
+            The k poses.
         confidences
-            How much each pose counts (p,), 0 or more; 1 unless given. Spectrum and weights are both multiplied by it,
-            so that a particle which counts half leaves the level of the average as it is.
-        rows
-            Which volume each pose is of (p,), for several poses of one particle; each its own unless given.
+            How much each particle counts (k,), 0 or more; 1 unless given. Spectrum and weights are both multiplied by
+            it, so that a particle which counts half leaves the level of the average as it is.
         """
         if volumes.shape[-3:] != (self.box,) * 3:
             raise InputError(
@@ -86,17 +83,16 @@ class Accumulator:
         counts = torch.ones(len(poses)) if confidences is None else confidences
         if bool((counts < 0).any()) or len(counts) != len(poses):
             raise InputError("confidences are negative or not one a pose", cure="give one number of 0 or more a pose")
-        if rows is None and len(poses) != len(volumes):
-            raise InputError(f"{len(poses)} poses for {len(volumes)} particles", cure="give one a particle, or rows")
-        rows = torch.arange(len(volumes)) if rows is None else rows
+        if len(poses) != len(volumes):
+            raise InputError(f"{len(poses)} poses for {len(volumes)} particles", cure="give one a particle")
         taken = samples(self.box, sums.device, sums.dtype)
         spectra = taken.take(to_fourier(volumes.to(sums.device))).to(torch.promote_types(sums.dtype, torch.complex64))
         if weights is None:
             observed = torch.ones(1, len(taken.index), device=sums.device, dtype=sums.dtype)
         else:
             observed = taken.take(weights.to(sums.device)).to(sums.dtype)
-        self._unturned = _with_unturned(self._unturned, volumes, weights, poses, counts, rows)
-        self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, rows.to(sums.device), counts)
+        self._unturned = _with_unturned(self._unturned, volumes, weights, poses, counts)
+        self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, counts)
         self.count += float(counts.sum())
         self._poses += int((counts > 0).sum())
         self._reduced = None
@@ -172,17 +168,17 @@ class Accumulator:
 
 
 def _with_unturned(
-    sums: BoxSums | None, volumes: Volumes, weights: Weights | None, poses: Poses, counts: Tensor, rows: Tensor
+    sums: BoxSums | None, volumes: Volumes, weights: Weights | None, poses: Poses, counts: Tensor
 ) -> BoxSums | None:
     """Return sums with particles added that are only shifted; None if any of them is turned, or was."""
     identity = torch.eye(3, dtype=poses.rotations.dtype, device=poses.rotations.device)
     if sums is None or bool((poses.rotations - identity).abs().max() > _UNTURNED):
         return None
-    for row, shift, count in zip(rows.tolist(), poses.shifts, counts.tolist(), strict=True):
-        volume = volumes[row].to(sums.weights)
-        seen = torch.ones_like(sums.weights) if weights is None else weights[row % len(weights)].to(sums.weights)
-        moved = to_fourier(volume) * phase_ramp(sums.box, -shift.to(sums.weights))
-        sums = BoxSums(sums.box, sums.spectrum + count * moved, sums.weights + count * seen, sums.count + count)
+    seen = torch.ones(1, *sums.weights.shape) if weights is None else weights
+    seen = seen.to(sums.weights).expand(len(volumes), -1, -1, -1)
+    for volume, weight, shift, count in zip(volumes, seen, poses.shifts, counts.tolist(), strict=True):
+        moved = to_fourier(volume.to(sums.weights)) * phase_ramp(sums.box, -shift.to(sums.weights))
+        sums = BoxSums(sums.box, sums.spectrum + count * moved, sums.weights + count * weight, sums.count + count)
     return sums
 
 

@@ -118,35 +118,33 @@ class InsertionGrid:
         weights: Weights,
         rotations: Rotations,
         shifts: Vectors,
-        rows: Tensor,
         scales: Tensor,
     ) -> None:
-        """Add p poses to sums, in place.
+        """Add k particles to sums, in place.
 
         Parameters
         ----------
         sums
             From `zeros`.
         spectra, weights
-            Of k particles at the `samples` of this box, (k, m), complex and real. Weights may be (1, m) for all.
+            At the `samples` of this box, (k, m), complex and real. Weights may be (1, m) for all.
         rotations, shifts
-            The poses (p, 3, 3) and (p, 3).
-        rows
-            Which particle each pose is of, (p,).
+            The poses (k, 3, 3) and (k, 3).
         scales
-            What spectrum and weights of each pose are multiplied by, (p,).
+            What spectrum and weights of each particle are multiplied by, (k,).
         """
         coefficients = samples(self.box, sums.device, sums.dtype)
+        weights = weights.expand(len(spectra), -1)
         count = max(1, _AT_ONCE // len(coefficients.index))
-        for start in range(0, len(rows), count):
+        for start in range(0, len(spectra), count):
             some = slice(start, start + count)
-            k, r = rows[some], rotations[some].to(sums)
+            r = rotations[some].to(sums)
             # exp(2 pi i k.t) takes the shift away; then the coefficient at k belongs to the reference's R^-1 k.
-            phases = 2 * math.pi * torch.einsum("mc,pc->pm", coefficients.vectors, shifts[some].to(sums))
+            phases = 2 * math.pi * torch.einsum("mc,kc->km", coefficients.vectors, shifts[some].to(sums))
             share = scales[some].to(sums)[:, None] * coefficients.share
-            values = spectra[k] * torch.polar(share, phases)
-            turned = torch.einsum("mj,pji->pmi", coefficients.vectors, r) * (PADDING * self.box)
-            w = (weights[k] if len(weights) > 1 else weights.expand(len(k), -1)) * share
+            values = spectra[some] * torch.polar(share, phases)
+            turned = torch.einsum("mj,kji->kmi", coefficients.vectors, r) * (PADDING * self.box)
+            w = weights[some] * share
             mirrored = turned[..., 0] < 0
             turned = torch.where(mirrored[..., None], -turned, turned)
             imaginary = torch.where(mirrored, -values.imag, values.imag)
