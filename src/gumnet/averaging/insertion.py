@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gumnet.geometry.fourier import frequencies, friedel_multiplicity, shell_indices
+from gumnet.geometry.fourier import embed, frequencies, friedel_multiplicity, shell_indices
 from gumnet.types import Rotations, Spectra, Vectors, Volume, Weights, centre
 
 PADDING = 2
@@ -199,10 +199,8 @@ class InsertionGrid:
         size = PADDING * self.box
         axis = torch.arange(self.box, device=volume.device, dtype=volume.dtype) - centre(self.box)
         curve = kernel_transform(axis / size).to(volume)
-        before = centre(size) - centre(self.box)
         corrected = volume / (curve[:, None, None] * curve[:, None] * curve)
-        padded = torch.nn.functional.pad(corrected, (before, size - self.box - before) * 3)
-        spectrum = torch.fft.fftn(torch.fft.ifftshift(padded))
+        spectrum = torch.fft.fftn(torch.fft.ifftshift(embed(corrected, size)))
         points = torch.arange(-self.half, self.half + 1, device=volume.device) % size
         along_x = torch.arange(-1, self.half + 1, device=volume.device) % size
         cut: Tensor = spectrum[points[:, None, None], points[:, None], along_x]

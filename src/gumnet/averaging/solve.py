@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gumnet.averaging.insertion import PADDING, InsertionGrid, kernel_transform
-from gumnet.geometry.fourier import frequencies, shell_indices, shell_sums, spread_shells, to_fourier, to_real
+from gumnet.geometry.fourier import embed, frequencies, shell_indices, shell_sums, spread_shells, to_fourier, to_real
 from gumnet.types import Spectra, Volume, Weights, centre
 
 LEAST_OBSERVED = 0.1
@@ -73,7 +73,7 @@ def solve(grid: InsertionGrid, sums: Tensor, *, single: bool = False) -> tuple[S
     weights = weights * (shell_indices(box, device=sums.device) <= grid.shells)
     # Shells of all weights count alike: what strong ones leave at the edges of the box would drown weak ones.
     even = _between_shells(shell_means(weights), PADDING * box)
-    right = _crop(to_real(data * even, PADDING * box) / correction, box)
+    right = embed(to_real(data * even, PADDING * box) / correction, box)
     balanced = _real(padded_weights * even)
     inside = _at_coefficients(_local_sums(balanced / held)) * (weights > 0)
     # Far from the centre the aliases of a single particle are as strong as anything, so nothing is raised there.
@@ -97,8 +97,8 @@ class _Normal:
     def apply(self, volume: Volume) -> Volume:
         """Return A M; weakly observed coefficients are held towards 0."""
         size = PADDING * self.box
-        full = to_real(to_fourier(_pad(volume, size)) * self.padded, size)
-        return _crop(full, self.box) + to_real(to_fourier(volume) * self.ridge, self.box)
+        full = to_real(to_fourier(embed(volume, size)) * self.padded, size)
+        return embed(full, self.box) + to_real(to_fourier(volume) * self.ridge, self.box)
 
     def condition(self, volume: Volume) -> Volume:
         """Return the solution if weights changed slowly: the spectrum over the weights."""
@@ -180,15 +180,3 @@ def _positive(transform: Tensor) -> Weights:
     for _ in range(_ROUNDS):
         weights = weights * (wanted / _local_sums(_real(weights)).clamp_min(_TINY)).clamp(0, 1.5)
     return weights
-
-
-def _crop(volume: Volume, box: int) -> Volume:
-    start = centre(volume.shape[-1]) - centre(box)
-    inside = slice(start, start + box)
-    return volume[inside, inside, inside]
-
-
-def _pad(volume: Volume, size: int) -> Volume:
-    box = volume.shape[-1]
-    before = centre(size) - centre(box)
-    return torch.nn.functional.pad(volume, (before, size - box - before) * 3)
