@@ -158,10 +158,6 @@ class Accumulator:
         sums._unturned = None if turned else BoxSums(box, spectrum, weights, count)
         return sums
 
-    def with_spectrum(self, spectrum: Spectra) -> BoxSums:
-        """Return sums of the same weights with another spectrum (N, N, N // 2 + 1)."""
-        return self.reduced().with_spectrum(spectrum)
-
     def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
         """Return the average (N, N, N), float32 on the CPU; see `BoxSums.result`."""
         return self.reduced().result(noise_to_signal)
