@@ -40,7 +40,7 @@ from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles, Poses
 from gumnet.resolution.auto_mask import automatic_mask
-from gumnet.resolution.claim import claimed_resolution_angstrom
+from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
 from gumnet.resolution.phase_randomisation import phase_randomisation
 from gumnet.types import Volume
 
@@ -170,7 +170,9 @@ def iterate(
         half_maps=half_maps,
         fsc=curve,
         fsc_unmasked=unmasked,
-        resolution_angstrom=claimed_resolution_angstrom(curve, voxel, box, unmasked=unmasked),
+        resolution_angstrom=claimed_resolution_angstrom(
+            curve, voxel, box, fraction=independent_fraction(mask), unmasked=unmasked
+        ),
         particles=_together(particles, rows, halves),
         history=tuple(history),
         starts=() if beginning is None else beginning.steps,
