@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 import torch
 from common import Seconds, keep
@@ -24,7 +25,7 @@ from gumnet.averaging.mask import soft_sphere
 from gumnet.simulation.phantom import phantom
 
 FREQUENCIES = (0.1, 0.2, 0.3, 0.35, 0.375, 0.43)
-SETS: dict[str, dict[str, object]] = {
+SETS: dict[str, dict[str, Any]] = {
     "wedge, no noise": {"snr": math.inf, "ctf": False, "noise": "white"},
     "wedge and CTF, no noise": {"snr": math.inf, "ctf_in_weights": True},
     "wedge and CTF, SNR 0.3": {"snr": 0.3, "ctf_in_weights": True},
@@ -57,14 +58,14 @@ def main() -> None:
 
 
 def _measure(
-    box: int, settings: dict[str, object], count: int, seeds: list[int]
+    box: int, settings: dict[str, Any], count: int, seeds: list[int]
 ) -> tuple[dict[str, Tensor], dict[str, Seconds]]:
     """Return the correlations (N // 2 + 1,) of maps by pair, means over seeds, and what a particle cost."""
     curves: dict[str, list[Tensor]] = {}
     costs: dict[str, Seconds] = {}
     mask = soft_sphere(box)
     for seed in seeds:
-        config = gumnet.SimulationConfig(box=box, voxel_size_angstrom=VOXEL_SIZES[box], seed=seed, **settings)  # type: ignore[arg-type]
+        config = gumnet.SimulationConfig(box=box, voxel_size_angstrom=VOXEL_SIZES[box], seed=seed, **settings)
         made = gumnet.simulate(phantom(seed, box, config.voxel_size_angstrom)[None], particles=count, config=config)
         particles = made.particles.with_poses(made.truth)
         start = Seconds.now()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from shutil import which
 
 import pandas as pd
 from common import Seconds
@@ -16,6 +13,7 @@ from gumnet.io.mrc import read_map, write_map
 from gumnet.io.relion_write import ctf_from_weights, write_particles
 from gumnet.particles import Particles
 from gumnet.types import Volume
+from peers import relion
 
 PROGRAM = "relion_reconstruct"
 FLAGS = ("--3d_rot", "--ctf", "--pad", "2")
@@ -23,7 +21,7 @@ FLAGS = ("--3d_rot", "--ctf", "--pad", "2")
 
 def missing() -> str | None:
     """Return why it cannot run, or None."""
-    return None if which(PROGRAM) else "not installed"
+    return relion.missing(PROGRAM)
 
 
 def average(particles: Particles) -> tuple[Volume, Seconds]:
@@ -31,18 +29,7 @@ def average(particles: Particles) -> tuple[Volume, Seconds]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_input(folder, particles)
-        start = Seconds.now()
-        done = subprocess.run(
-            [PROGRAM, "--i", "particles.star", "--o", "map.mrc", *FLAGS],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        cost = Seconds.now() - start
-        if done.returncode:
-            raise RuntimeError(f"{PROGRAM}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        cost = relion.run([PROGRAM, "--i", "particles.star", "--o", "map.mrc", *FLAGS], folder)
         return read_map(folder / "map.mrc")[0].float(), cost
 
 

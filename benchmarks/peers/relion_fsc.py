@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 
 import torch
 from torch import Tensor
@@ -15,6 +13,7 @@ from torch import Tensor
 from gumnet.io.mrc import write_map
 from gumnet.io.star import read_star
 from gumnet.types import Volume, Volumes
+from peers import relion
 
 PROGRAM = "relion_postprocess"
 COLUMNS = {
@@ -35,13 +34,12 @@ class RelionCurves:
 
 def missing() -> str | None:
     """Return why it cannot run, or None."""
-    return None if which(PROGRAM) else f"{PROGRAM} of RELION 3.1 is not on the PATH"
+    return relion.missing(PROGRAM)
 
 
 def version() -> str:
     """Return its version."""
-    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
-    return next(word for line in told.splitlines() if "version" in line for word in line.split() if word[0].isdigit())
+    return relion.version(PROGRAM)
 
 
 def postprocess(half_maps: Volumes, mask: Volume, voxel_size_angstrom: float, seeds: Sequence[int]) -> RelionCurves:
@@ -57,10 +55,10 @@ def postprocess(half_maps: Volumes, mask: Volume, voxel_size_angstrom: float, se
         for path, volume in zip((*halves, folder / "mask.mrc"), (*half_maps, mask), strict=True):
             write_map(path, volume, voxel_size_angstrom)
         for seed in seeds:
-            command = [PROGRAM, "--i", halves[0], "--i2", halves[1], "--o", folder / "post", "--mask"]
+            command: list[str | Path] = [PROGRAM, "--i", halves[0], "--i2", halves[1], "--o", folder / "post", "--mask"]
             command += [folder / "mask.mrc", "--angpix", str(voxel_size_angstrom), "--force_mask"]
             command += ["--randomize_at_fsc", "0.8", "--random_seed", str(seed)]
-            subprocess.run(list(map(str, command)), capture_output=True, check=True)
+            relion.run(command, folder)
             blocks = read_star(folder / "post.star")
             for name_, column in COLUMNS.items():
                 found[name_].append(torch.tensor(blocks["fsc"][column].to_numpy(float)))

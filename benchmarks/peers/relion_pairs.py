@@ -7,11 +7,8 @@ wide as the box. One process a pair, since each pair has its own reference; one 
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from pathlib import Path
-from shutil import which
 
 import pandas as pd
 import torch
@@ -23,6 +20,7 @@ from gumnet.io.relion_write import ctf_from_weights
 from gumnet.io.star import read_star, write_star
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
+from peers import relion
 
 PROGRAM = "relion_refine"
 HEALPIX_ORDER = 2
@@ -37,14 +35,12 @@ FLAGS = (
 
 def missing() -> str | None:
     """Return why it cannot run, or None."""
-    return None if which(PROGRAM) else "not installed"
+    return relion.missing(PROGRAM)
 
 
 def settings() -> str:
     """Return what its poses depend on besides the volumes."""
-    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
-    number = next(word for line in told.splitlines() if "ersion" in line for word in line.split() if word[0].isdigit())
-    return f"RELION {number} {' '.join(FLAGS)}"
+    return f"RELION {relion.version(PROGRAM)} {' '.join(FLAGS)}"
 
 
 def align_pairs(
@@ -90,13 +86,7 @@ def align_to_reference(
         ]
         if low_pass is not None:
             command += ["--ini_high", f"{low_pass:g}", "--strict_highres_exp", f"{low_pass:g}"]
-        start = Seconds.now()
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        cost = Seconds.now() - start
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        cost = relion.run(command, folder)
         table = read_star(folder / "out" / "run_it001_data.star")["particles"]
         order = table["rlnImageName"].map(lambda image: int(Path(image).stem)).argsort()
         return poses_from_table(table.iloc[order], voxel_size, folder), cost

@@ -208,28 +208,10 @@ def test_unturned_particles_come_back_exactly(generator: torch.Generator) -> Non
     torch.testing.assert_close(sums.merge(sums_of(noise[:1], None, turned)).result(), together.result())
 
 
-def test_several_poses_of_one_particle(generator: torch.Generator) -> None:
+def test_each_particle_has_one_pose(generator: torch.Generator) -> None:
     volumes, weights, poses = some_sums(generator)
-    rows = torch.tensor([0, 0, 1, 1, 1, 0])
-    shared = sums_of(volumes[:2], weights[:2], poses, rows=rows)
-    torch.testing.assert_close(shared.result(), sums_of(volumes[rows], weights[rows], poses).result())
     with pytest.raises(InputError, match="6 poses for 2 particles"):
         sums_of(volumes[:2], weights[:2], poses)
-
-
-@pytest.mark.parametrize("box", [24, 25])
-def test_low_shells_are_those_of_the_whole(box: int, generator: torch.Generator) -> None:
-    poses = random_poses(12, generator)
-    weights = missing_wedge(box, 60.0)
-    particles = Particles.from_tensors(
-        posed(poses, weights, box), voxel_size_angstrom=10.0, weights=weights, poses=poses
-    )
-    low, whole = accumulate(particles, shells=5), accumulate(particles)
-    # Where the band ends, the spectrum is cut off, and near there it is not told apart from what was cut.
-    assert error_of(low.result(), whole.result(), 4 / box) < 0.03
-    assert float(to_fourier(low.result())[frequencies(box).norm(dim=-1) * box > 7.5].abs().max()) < 1e-3
-    inside = shell_indices(box) <= 4
-    torch.testing.assert_close(low.weights[inside], whole.weights[inside], rtol=0.01, atol=0.01)
 
 
 def test_the_same_particles_give_the_same_bytes(generator: torch.Generator) -> None:

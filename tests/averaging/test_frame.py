@@ -4,16 +4,17 @@ from oracles import gaussians
 from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.frame import agreement, fit_frame, frame_shells, unrelated_maps
 from gumnet.averaging.fsc import fsc
+from gumnet.averaging.sums import BoxSums
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations
 from gumnet.particles import Poses
 
 BOX = 32
 
 
-def sums_of(volume: torch.Tensor) -> Accumulator:
+def sums_of(volume: torch.Tensor) -> BoxSums:
     sums = Accumulator(BOX)
     sums.add(volume[None].float(), None, Poses.identity(1))
-    return sums
+    return sums.reduced()
 
 
 def test_frame_is_the_pose_between_the_two_maps(generator: torch.Generator) -> None:

@@ -27,7 +27,7 @@ def test_kernel_is_positive_even_and_narrow() -> None:
 
 @pytest.mark.parametrize("box", [16, 17])
 def test_samples_are_one_half_of_all_coefficients(box: int) -> None:
-    taken = samples(box, box // 2, CPU, DOUBLE)
+    taken = samples(box, CPU, DOUBLE)
     torch.testing.assert_close(taken.vectors, taken.take(frequencies(box, dtype=DOUBLE).movedim(-1, 0)).T)
     inside = shell_indices(box) <= box // 2
     if box % 2 == 0:
@@ -40,7 +40,7 @@ def test_samples_are_one_half_of_all_coefficients(box: int) -> None:
 @pytest.mark.parametrize("box", [24, 25])
 def test_spectra_are_read_between_coefficients(box: int, generator: torch.Generator) -> None:
     """Against the analytic transform, at any frequency, on the grid and off it."""
-    grid = InsertionGrid(box, box // 2)
+    grid = InsertionGrid(box)
     values = grid.unfolded(gaussians.density(box))
     anywhere = torch.rand(500, 3, generator=generator, dtype=DOUBLE) - 0.5
     on_grid = torch.round(anywhere * box) / box
@@ -52,7 +52,7 @@ def test_spectra_are_read_between_coefficients(box: int, generator: torch.Genera
 
 def test_insertion_is_the_transpose_of_reading(generator: torch.Generator) -> None:
     box = 12
-    grid, taken = InsertionGrid(box, 5), samples(box, 5, CPU, DOUBLE)
+    grid, taken = InsertionGrid(box), samples(box, CPU, DOUBLE)
     rotation = random_rotations(1, generator=generator).double()
     count = len(taken.index)
     data = torch.complex(*torch.randn(2, 1, count, generator=generator, dtype=DOUBLE))
@@ -60,7 +60,7 @@ def test_insertion_is_the_transpose_of_reading(generator: torch.Generator) -> No
     field = grid.unfolded(torch.randn(box, box, box, generator=generator, dtype=DOUBLE))
     sums = grid.zeros(CPU, DOUBLE)
     one = torch.ones(1, dtype=DOUBLE)
-    grid.insert(sums, data, torch.ones(1, count, dtype=DOUBLE), rotation, torch.zeros(1, 3), torch.tensor([0]), one)
+    grid.insert(sums, data, torch.ones(1, count, dtype=DOUBLE), rotation, torch.zeros(1, 3), one)
     inserted = torch.complex(sums[0], sums[1])
     read = grid.read(field, taken.vectors @ rotation[0])
     left = (field.conj() * inserted).sum().real
@@ -71,12 +71,12 @@ def test_insertion_is_the_transpose_of_reading(generator: torch.Generator) -> No
 def test_even_weights_are_solved_by_division(generator: torch.Generator) -> None:
     """Many whole particles: the solution is the analytic spectrum, and its weights are their number on every shell."""
     box, n = 20, 30
-    grid, taken = InsertionGrid(box, box // 2), samples(box, box // 2, CPU, DOUBLE)
+    grid, taken = InsertionGrid(box), samples(box, CPU, DOUBLE)
     rotations = random_rotations(n, generator=generator).double()
     data = torch.stack([taken.take(to_fourier(gaussians.density(box, r))) for r in rotations])
     sums = grid.zeros(CPU, DOUBLE)
     ones = torch.ones(1, len(taken.index), dtype=DOUBLE)
-    grid.insert(sums, data, ones, rotations, torch.zeros(n, 3), torch.arange(n), torch.ones(n, dtype=DOUBLE))
+    grid.insert(sums, data, ones, rotations, torch.zeros(n, 3), torch.ones(n, dtype=DOUBLE))
     spectrum, weights = solve(grid, sums)
     middle = (shell_indices(box) >= 3) & (shell_indices(box) <= 8)
     torch.testing.assert_close(weights[middle].mean().item(), float(n), rtol=0.03, atol=0)

@@ -104,3 +104,14 @@ def test_shells_reach_nyquist():
     shells = fourier.shell_indices(16)
     assert int(shells[0, 0, 8]) == 8
     assert int(shells.max()) == round(8 * math.sqrt(3))
+
+
+@pytest.mark.parametrize("small", BOXES)
+@pytest.mark.parametrize("large", [20, 21])
+def test_embedding_keeps_the_centre_voxel_and_cutting_undoes_it(small, large, generator):
+    volumes = torch.randn(2, small, small, small, generator=generator)
+    wide = fourier.embed(volumes, large)
+    assert torch.equal(wide[:, large // 2, large // 2, large // 2], volumes[:, small // 2, small // 2, small // 2])
+    assert wide.abs().sum() == pytest.approx(float(volumes.abs().sum()))
+    assert torch.equal(fourier.embed(wide, small), volumes)
+    assert fourier.embed(volumes, large, axes=2).shape == (2, small, large, large)

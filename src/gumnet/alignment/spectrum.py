@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
-from gumnet.geometry.fourier import fast_size, resize
+from gumnet.geometry.fourier import embed, fast_size, resize, to_fourier
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import full_from_half
-from gumnet.types import Rotations, Volumes, Weights, centre
+from gumnet.types import Rotations, Volumes, Weights
 
 PADDING = 2
 """Volumes are padded with zeros this many times before their spectra are interpolated."""
@@ -142,10 +142,7 @@ def _fine(volumes: Volumes, shells: int) -> Tensor:
     """Return the centred spectra (n, D, D, D) of volumes padded to PADDING boxes, cut to what ``shells`` need."""
     box = volumes.shape[-1]
     fine_box = PADDING * box
-    before = centre(fine_box) - centre(box)
-    after = fine_box - box - before
-    padded = torch.nn.functional.pad(volumes, (before, after) * 3)
-    spectra = torch.fft.rfftn(torch.fft.ifftshift(padded, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+    spectra = to_fourier(embed(volumes, fine_box))
     # One point beyond the highest frequency, so that every read lies between two points.
     half = min(PADDING * (shells + 1), fine_box // 2)
     index = torch.arange(-half, half + 1, device=volumes.device)

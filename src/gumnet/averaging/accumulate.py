@@ -8,6 +8,8 @@ stays 0, what few observed counts as much signal as what all did.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -32,30 +34,19 @@ class Accumulator:
     ----------
     box
         Side of the cubic box N, in voxels.
-    shells
-        Highest shell to keep; all unless given. The average is 0 beyond, and low shells cost little.
     device
         Where the sums are kept and computed.
     dtype
         Floating-point type of the sums; float64, so that thousands of particles add up without loss.
     """
 
-    def __init__(
-        self,
-        box: int,
-        *,
-        shells: int | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
+    def __init__(self, box: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64) -> None:
         self.box = box
         self.count = 0.0
         self._poses = 0
         # As long as no particle is turned, half of the grid is empty and the sums of the coefficients are exact.
         self._unturned: BoxSums | None = BoxSums.empty(box, device, dtype)
-        self.shells = box // 2 if shells is None else min(shells, box // 2)
-        # One more than is kept: the last shell of the grid has lost what lies beyond it.
-        self.grid = InsertionGrid(box, min(self.shells + 1, box // 2))
+        self.grid = InsertionGrid(box)
         self._sums = self.grid.zeros(device, dtype)
         self._reduced: BoxSums | None = None
 
@@ -67,7 +58,6 @@ class Accumulator:
         poses: Poses,
         *,
         confidences: Tensor | None = None,
-        rows: Tensor | None = None,
     ) -> None:
         """Put particles on the reference and add them.
 
@@ -79,12 +69,10 @@ class Accumulator:
             Fourier weights (k, N, N, N // 2 + 1) of the particles, (1, ...) of all, or None where everything was
             observed.
         poses
-            The p poses, p = k unless ``rows`` says otherwise.
+            The k poses.
         confidences
-            How much each pose counts (p,), 0 or more; 1 unless given. Spectrum and weights are both multiplied by it,
-            so that a particle which counts half leaves the level of the average as it is.
-        rows
-            Which volume each pose is of (p,), for several poses of one particle; each its own unless given.
+            How much each particle counts (k,), 0 or more; 1 unless given. Spectrum and weights are both multiplied by
+            it, so that a particle which counts half leaves the level of the average as it is.
         """
         if volumes.shape[-3:] != (self.box,) * 3:
             raise InputError(
@@ -95,17 +83,16 @@ class Accumulator:
         counts = torch.ones(len(poses)) if confidences is None else confidences
         if bool((counts < 0).any()) or len(counts) != len(poses):
             raise InputError("confidences are negative or not one a pose", cure="give one number of 0 or more a pose")
-        if rows is None and len(poses) != len(volumes):
-            raise InputError(f"{len(poses)} poses for {len(volumes)} particles", cure="give one a particle, or rows")
-        rows = torch.arange(len(volumes)) if rows is None else rows
-        taken = samples(self.box, self.grid.shells, sums.device, sums.dtype)
+        if len(poses) != len(volumes):
+            raise InputError(f"{len(poses)} poses for {len(volumes)} particles", cure="give one a particle")
+        taken = samples(self.box, sums.device, sums.dtype)
         spectra = taken.take(to_fourier(volumes.to(sums.device))).to(torch.promote_types(sums.dtype, torch.complex64))
         if weights is None:
             observed = torch.ones(1, len(taken.index), device=sums.device, dtype=sums.dtype)
         else:
             observed = taken.take(weights.to(sums.device)).to(sums.dtype)
-        self._unturned = _with_unturned(self._unturned, volumes, weights, poses, counts, rows)
-        self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, rows.to(sums.device), counts)
+        self._unturned = _with_unturned(self._unturned, volumes, weights, poses, counts)
+        self.grid.insert(sums, spectra, observed, poses.rotations, poses.shifts, counts)
         self.count += float(counts.sum())
         self._poses += int((counts > 0).sum())
         self._reduced = None
@@ -113,7 +100,7 @@ class Accumulator:
     def reduced(self) -> BoxSums:
         """Return the sums on the grid of the box: the least-squares map, and the weights that it was observed with."""
         if self._reduced is None:
-            self._reduced = self.solved() if self._unturned is None else self._within_shells(self._unturned)
+            self._reduced = self.solved() if self._unturned is None else _without_corners(self._unturned)
         return self._reduced
 
     def solved(self) -> BoxSums:
@@ -122,11 +109,7 @@ class Accumulator:
         There it is less exact, but what lies beside the edge of a wedge is told from what it did observe, and not 0.
         """
         spectrum, weights = solve(self.grid, self._sums, single=self._poses == 1)
-        return self._within_shells(BoxSums(self.box, spectrum, weights, self.count))
-
-    def _within_shells(self, sums: BoxSums) -> BoxSums:
-        kept = shell_indices(self.box, device=self.device) <= self.shells
-        return BoxSums(self.box, sums.spectrum * kept, sums.weights * kept, sums.count)
+        return BoxSums(self.box, spectrum, weights, self.count)
 
     @property
     def spectrum(self) -> Spectra:
@@ -146,7 +129,7 @@ class Accumulator:
     def merge(self, other: Accumulator) -> Accumulator:
         """Return the sums of both, for averages made in parts."""
         sums = self._sums
-        both = Accumulator(self.box, shells=self.shells, device=sums.device, dtype=sums.dtype)
+        both = Accumulator(self.box, device=sums.device, dtype=sums.dtype)
         both._sums = self._sums + other._sums.to(self._sums)
         both.count = self.count + other.count
         both._poses = self._poses + other._poses
@@ -165,19 +148,15 @@ class Accumulator:
         }
 
     @classmethod
-    def of_parts(cls, box: int, parts: Result, *, shells: int | None = None) -> Accumulator:
+    def of_parts(cls, box: int, parts: Result) -> Accumulator:
         """Return the sums that `to_parts` took apart, or those of several that were added up."""
         kept = parts["sums"]
-        sums = cls(box, shells=shells, device=kept.device, dtype=kept.dtype)
+        sums = cls(box, device=kept.device, dtype=kept.dtype)
         count, poses, turned = parts["numbers"].tolist()
         sums._sums, sums.count, sums._poses = kept, count, round(poses)
         spectrum, weights = torch.view_as_complex(parts["unturned_spectrum"]), parts["unturned_weights"]
         sums._unturned = None if turned else BoxSums(box, spectrum, weights, count)
         return sums
-
-    def with_spectrum(self, spectrum: Spectra) -> BoxSums:
-        """Return sums of the same weights with another spectrum (N, N, N // 2 + 1)."""
-        return self.reduced().with_spectrum(spectrum)
 
     def result(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
         """Return the average (N, N, N), float32 on the CPU; see `BoxSums.result`."""
@@ -185,18 +164,24 @@ class Accumulator:
 
 
 def _with_unturned(
-    sums: BoxSums | None, volumes: Volumes, weights: Weights | None, poses: Poses, counts: Tensor, rows: Tensor
+    sums: BoxSums | None, volumes: Volumes, weights: Weights | None, poses: Poses, counts: Tensor
 ) -> BoxSums | None:
     """Return sums with particles added that are only shifted; None if any of them is turned, or was."""
     identity = torch.eye(3, dtype=poses.rotations.dtype, device=poses.rotations.device)
     if sums is None or bool((poses.rotations - identity).abs().max() > _UNTURNED):
         return None
-    for row, shift, count in zip(rows.tolist(), poses.shifts, counts.tolist(), strict=True):
-        volume = volumes[row].to(sums.weights)
-        seen = torch.ones_like(sums.weights) if weights is None else weights[row % len(weights)].to(sums.weights)
-        moved = to_fourier(volume) * phase_ramp(sums.box, -shift.to(sums.weights))
-        sums = BoxSums(sums.box, sums.spectrum + count * moved, sums.weights + count * seen, sums.count + count)
+    seen = torch.ones(1, *sums.weights.shape) if weights is None else weights
+    seen = seen.to(sums.weights).expand(len(volumes), -1, -1, -1)
+    for volume, weight, shift, count in zip(volumes, seen, poses.shifts, counts.tolist(), strict=True):
+        moved = to_fourier(volume.to(sums.weights)) * phase_ramp(sums.box, -shift.to(sums.weights))
+        sums = BoxSums(sums.box, sums.spectrum + count * moved, sums.weights + count * weight, sums.count + count)
     return sums
+
+
+def _without_corners(sums: BoxSums) -> BoxSums:
+    """Return sums without what lies beyond the last whole shell, which the padded grid does not hold either."""
+    kept = shell_indices(sums.box, device=sums.weights.device) <= sums.box // 2
+    return replace(sums, spectrum=sums.spectrum * kept, weights=sums.weights * kept)
 
 
 def default_batch_size(box: int, device: torch.device) -> int:
@@ -209,7 +194,6 @@ def accumulate(
     particles: Particles,
     *,
     confidences: Tensor | None = None,
-    shells: int | None = None,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     shown: bool | None = None,
@@ -221,15 +205,13 @@ def accumulate(
     ----------
     confidences
         How much each particle counts (n,); see `Accumulator.add`.
-    shells
-        Highest shell to keep; all unless given.
     batch_size
         Particles to hold in memory at a time; by the size of the box unless given.
     shown
         Whether to show progress; by default on a terminal only.
     """
     device = torch.device(device)
-    sums = Accumulator(particles.box, shells=shells, device=device)
+    sums = Accumulator(particles.box, device=device)
     with progress(description, len(particles), shown=shown) as display:
         for batch in particles.batches(batch_size or default_batch_size(particles.box, device)):
             some = None if confidences is None else confidences[batch]

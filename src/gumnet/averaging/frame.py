@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
-from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.fsc import fsc
 from gumnet.averaging.sums import BoxSums
 from gumnet.geometry.fourier import to_fourier, to_real
@@ -31,13 +30,13 @@ def frame_shells(box: int) -> int:
     return max(1, min(MOST_FRAME_SHELLS, box // 4))
 
 
-def as_particle(sums: Accumulator | BoxSums) -> tuple[Volume, Weights]:
+def as_particle(sums: BoxSums) -> tuple[Volume, Weights]:
     """Return sums as one more particle, ``weights * signal + noise``: its volume and its weights."""
     count = max(1.0, sums.count)
     return to_real(sums.spectrum / count, sums.box).float(), (sums.weights / count).float()
 
 
-def fit_frame(first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, near: bool) -> Poses:
+def fit_frame(first: BoxSums, second: BoxSums, *, near: bool) -> Poses:
     """Return the pose (1) of the map of ``second`` on that of ``first``.
 
     Parameters
@@ -52,9 +51,7 @@ def fit_frame(first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, ne
     return aligner.align(a[None], b[None], weights_a[None], weights_b[None], prior).to("cpu", torch.float64)
 
 
-def unrelated_maps(
-    first: Accumulator | BoxSums, second: Accumulator | BoxSums, *, near: bool, generator: torch.Generator
-) -> Volumes:
+def unrelated_maps(first: BoxSums, second: BoxSums, *, near: bool, generator: torch.Generator) -> Volumes:
     """Return maps (CHANCE_DRAWS, N, N, N) like that of ``second`` but for random phases, each put on ``first``'s."""
     maps = []
     for _ in range(CHANCE_DRAWS):

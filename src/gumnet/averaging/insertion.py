@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gumnet.geometry.fourier import frequencies, friedel_multiplicity, shell_indices
+from gumnet.geometry.fourier import embed, frequencies, friedel_multiplicity, shell_indices
 from gumnet.types import Rotations, Spectra, Vectors, Volume, Weights, centre
 
 PADDING = 2
@@ -45,7 +45,7 @@ def kernel_transform(positions: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Samples:
-    """The coefficients of a box that are inserted: those of one half of Fourier space, up to a shell.
+    """The coefficients of a box that are inserted: those of one half of Fourier space, up to the last whole shell.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ class Samples:
 
 
 @functools.lru_cache(maxsize=8)
-def samples(box: int, shells: int, device: torch.device, dtype: torch.dtype) -> Samples:
-    """Return the coefficients of a box of ``box`` voxels up to shell ``shells``.
+def samples(box: int, device: torch.device, dtype: torch.dtype) -> Samples:
+    """Return the coefficients of a box of ``box`` voxels.
 
     Those on the Nyquist planes of an even box are left out: they stand for two frequencies, which turn apart.
     """
     vectors = frequencies(box, device=device, dtype=dtype)
     below_nyquist = (vectors.abs() * box < box / 2 - 0.25).all(dim=-1) if box % 2 == 0 else True
-    keep = (shell_indices(box, device=device) <= shells) & below_nyquist
+    keep = (shell_indices(box, device=device) <= box // 2) & below_nyquist
     index = torch.nonzero(keep.flatten())[:, 0]
     share = friedel_multiplicity(box, device=device, dtype=dtype).expand(box, box, -1).flatten()[index] / 2
     return Samples(index, vectors.reshape(-1, 3)[index], share)
@@ -88,12 +88,14 @@ class InsertionGrid:
     ----------
     box
         Side N of the particles.
-    shells
-        Highest shell that is inserted.
     """
 
     box: int
-    shells: int
+
+    @property
+    def shells(self) -> int:
+        """Highest shell that is inserted, the last whole one."""
+        return self.box // 2
 
     @property
     def half(self) -> int:
@@ -116,35 +118,33 @@ class InsertionGrid:
         weights: Weights,
         rotations: Rotations,
         shifts: Vectors,
-        rows: Tensor,
         scales: Tensor,
     ) -> None:
-        """Add p poses to sums, in place.
+        """Add k particles to sums, in place.
 
         Parameters
         ----------
         sums
             From `zeros`.
         spectra, weights
-            Of k particles at the `samples` of this box, (k, m), complex and real. Weights may be (1, m) for all.
+            At the `samples` of this box, (k, m), complex and real. Weights may be (1, m) for all.
         rotations, shifts
-            The poses (p, 3, 3) and (p, 3).
-        rows
-            Which particle each pose is of, (p,).
+            The poses (k, 3, 3) and (k, 3).
         scales
-            What spectrum and weights of each pose are multiplied by, (p,).
+            What spectrum and weights of each particle are multiplied by, (k,).
         """
-        coefficients = samples(self.box, self.shells, sums.device, sums.dtype)
+        coefficients = samples(self.box, sums.device, sums.dtype)
+        weights = weights.expand(len(spectra), -1)
         count = max(1, _AT_ONCE // len(coefficients.index))
-        for start in range(0, len(rows), count):
+        for start in range(0, len(spectra), count):
             some = slice(start, start + count)
-            k, r = rows[some], rotations[some].to(sums)
+            r = rotations[some].to(sums)
             # exp(2 pi i k.t) takes the shift away; then the coefficient at k belongs to the reference's R^-1 k.
-            phases = 2 * math.pi * torch.einsum("mc,pc->pm", coefficients.vectors, shifts[some].to(sums))
+            phases = 2 * math.pi * torch.einsum("mc,kc->km", coefficients.vectors, shifts[some].to(sums))
             share = scales[some].to(sums)[:, None] * coefficients.share
-            values = spectra[k] * torch.polar(share, phases)
-            turned = torch.einsum("mj,pji->pmi", coefficients.vectors, r) * (PADDING * self.box)
-            w = (weights[k] if len(weights) > 1 else weights.expand(len(k), -1)) * share
+            values = spectra[some] * torch.polar(share, phases)
+            turned = torch.einsum("mj,kji->kmi", coefficients.vectors, r) * (PADDING * self.box)
+            w = weights[some] * share
             mirrored = turned[..., 0] < 0
             turned = torch.where(mirrored[..., None], -turned, turned)
             imaginary = torch.where(mirrored, -values.imag, values.imag)
@@ -199,21 +199,19 @@ class InsertionGrid:
         size = PADDING * self.box
         axis = torch.arange(self.box, device=volume.device, dtype=volume.dtype) - centre(self.box)
         curve = kernel_transform(axis / size).to(volume)
-        before = centre(size) - centre(self.box)
         corrected = volume / (curve[:, None, None] * curve[:, None] * curve)
-        padded = torch.nn.functional.pad(corrected, (before, size - self.box - before) * 3)
-        spectrum = torch.fft.fftn(torch.fft.ifftshift(padded))
+        spectrum = torch.fft.fftn(torch.fft.ifftshift(embed(corrected, size)))
         points = torch.arange(-self.half, self.half + 1, device=volume.device) % size
         along_x = torch.arange(-1, self.half + 1, device=volume.device) % size
         cut: Tensor = spectrum[points[:, None, None], points[:, None], along_x]
         return cut
 
-    def folded(self, sums: Tensor, box: int) -> tuple[Spectra, Weights]:
-        """Return sums as half transforms (P, P, P // 2 + 1) of a padded box, P = PADDING * box, box <= N.
+    def folded(self, sums: Tensor) -> tuple[Spectra, Weights]:
+        """Return sums as half transforms (P, P, P // 2 + 1) of the padded box, P = PADDING * N.
 
         What lies beyond the frequencies of that box is left out.
         """
-        size = PADDING * box
+        size = PADDING * self.box
         # Before the origin lies what belongs to Friedel mates; on the plane of the origin both count.
         whole = sums[..., 1:].clone()
         mates = sums[..., :2].flip(-3, -2, -1)  # x of 0 and 1

@@ -16,15 +16,7 @@ import torch
 from torch import Tensor
 
 from gumnet.averaging.insertion import PADDING, InsertionGrid, kernel_transform
-from gumnet.geometry.fourier import (
-    fast_size,
-    frequencies,
-    shell_indices,
-    shell_sums,
-    spread_shells,
-    to_fourier,
-    to_real,
-)
+from gumnet.geometry.fourier import embed, frequencies, shell_indices, shell_sums, spread_shells, to_fourier, to_real
 from gumnet.types import Spectra, Volume, Weights, centre
 
 LEAST_OBSERVED = 0.1
@@ -38,7 +30,6 @@ _CONVERGED = 1e-6
 """Share of the first residual, squared, at which the steps end."""
 _ROUNDS = 3
 """Of restoring local sums after negative weights were set to 0."""
-_GUARD_SHELLS = 8
 _TINY = 1e-30
 
 
@@ -74,24 +65,22 @@ def solve(grid: InsertionGrid, sums: Tensor, *, single: bool = False) -> tuple[S
         Weights, the inserted ones gathered to the coefficients of the box, and ``map * denominator(weights)``, the
         spectrum that these weights and the least-squares map belong to; both (N, N, N // 2 + 1).
     """
-    # Low shells alone are the whole of a smaller box over the same extent.
-    box = min(grid.box, fast_size(2 * grid.shells + _GUARD_SHELLS))
-    data, padded_weights = grid.folded(sums, box)
+    box = grid.box
+    data, padded_weights = grid.folded(sums)
     correction, held = _correction(box, box, sums), _correction(box, box / 2, sums)
     weights = _at_coefficients(_local_sums(_real(padded_weights) / held))
     # What the kernel carries beyond the last shell is too little to divide by.
     weights = weights * (shell_indices(box, device=sums.device) <= grid.shells)
     # Shells of all weights count alike: what strong ones leave at the edges of the box would drown weak ones.
-    even = _between_shells(shell_means(weights)[: grid.shells + 1], PADDING * box)
-    right = _crop(to_real(data * even, PADDING * box) / correction, box)
+    even = _between_shells(shell_means(weights), PADDING * box)
+    right = embed(to_real(data * even, PADDING * box) / correction, box)
     balanced = _real(padded_weights * even)
     inside = _at_coefficients(_local_sums(balanced / held)) * (weights > 0)
     # Far from the centre the aliases of a single particle are as strong as anything, so nothing is raised there.
     lags = _correction(box, 0, sums) if single else held
     system = _Normal(_positive(balanced / lags), inside)
     total, observed = denominator(weights, shell_level(weights))
-    spectrum = to_fourier(system.solve(right)) * total * observed
-    return _enlarged(spectrum, grid.box), _enlarged(weights, grid.box)
+    return to_fourier(system.solve(right)) * total * observed, weights
 
 
 class _Normal:
@@ -108,8 +97,8 @@ class _Normal:
     def apply(self, volume: Volume) -> Volume:
         """Return A M; weakly observed coefficients are held towards 0."""
         size = PADDING * self.box
-        full = to_real(to_fourier(_pad(volume, size)) * self.padded, size)
-        return _crop(full, self.box) + to_real(to_fourier(volume) * self.ridge, self.box)
+        full = to_real(to_fourier(embed(volume, size)) * self.padded, size)
+        return embed(full, self.box) + to_real(to_fourier(volume) * self.ridge, self.box)
 
     def condition(self, volume: Volume) -> Volume:
         """Return the solution if weights changed slowly: the spectrum over the weights."""
@@ -191,28 +180,3 @@ def _positive(transform: Tensor) -> Weights:
     for _ in range(_ROUNDS):
         weights = weights * (wanted / _local_sums(_real(weights)).clamp_min(_TINY)).clamp(0, 1.5)
     return weights
-
-
-def _crop(volume: Volume, box: int) -> Volume:
-    start = centre(volume.shape[-1]) - centre(box)
-    inside = slice(start, start + box)
-    return volume[inside, inside, inside]
-
-
-def _pad(volume: Volume, size: int) -> Volume:
-    box = volume.shape[-1]
-    before = centre(size) - centre(box)
-    return torch.nn.functional.pad(volume, (before, size - box - before) * 3)
-
-
-def _enlarged(spectrum: Tensor, box: int) -> Tensor:
-    """Return coefficients of a smaller box over the same extent at their places in a box, 0 beyond."""
-    small = spectrum.shape[-2]
-    if small == box:
-        return spectrum
-    keep = (small - 1) // 2
-    axis = torch.arange(-keep, keep + 1, device=spectrum.device)
-    out = spectrum.new_zeros(box, box, box // 2 + 1)
-    from_, to = axis % small, axis % box
-    out[to[:, None], to[None, :], : keep + 1] = spectrum[from_[:, None], from_[None, :], : keep + 1]
-    return out

@@ -62,10 +62,14 @@ class BoxSums:
             average, but for coefficients that few particles observed (`gumnet.averaging.solve.LEAST_OBSERVED`).
             Frequencies beyond the last whole shell, the corners, are 0.
         """
+        return self.estimate(noise_to_signal).to("cpu", torch.float32)
+
+    def estimate(self, noise_to_signal: Tensor | float = 0.0) -> Volume:
+        """Return what `result` does, as precise as the sums and where they are."""
         level = shell_level(self.weights)
         ratio = torch.as_tensor(noise_to_signal, dtype=level.dtype, device=level.device)
         tau = level * (ratio if ratio.ndim == 0 else spread_shells(ratio, self.box))
         total, observed = denominator(self.weights, level)
         total = torch.maximum(self.weights + tau, total)
         spectrum = torch.where(observed, self.spectrum / torch.where(observed, total, 1.0), 0.0)
-        return to_real(spectrum, self.box).to("cpu", torch.float32)
+        return to_real(spectrum, self.box)

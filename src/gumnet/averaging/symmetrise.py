@@ -13,9 +13,7 @@ import torch
 
 from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.insertion import InsertionGrid, samples
-from gumnet.averaging.solve import denominator, shell_level
 from gumnet.averaging.sums import BoxSums
-from gumnet.geometry.fourier import to_real
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.geometry.wedge import rotate_weights
 from gumnet.particles import Poses
@@ -42,11 +40,9 @@ def move(sums: Accumulator | BoxSums, poses: Poses) -> BoxSums:
     """
     reduced = sums.solved() if isinstance(sums, Accumulator) else sums
     box, weights = reduced.box, reduced.weights
-    taken = samples(box, box // 2, weights.device, weights.dtype)
-    total, observed = denominator(weights, shell_level(weights))
-    volume = to_real(torch.where(observed, reduced.spectrum / torch.where(observed, total, 1.0), 0.0), box)
-    grid = InsertionGrid(box, box // 2)
-    values = grid.unfolded(volume)
+    taken = samples(box, weights.device, weights.dtype)
+    grid = InsertionGrid(box)
+    values = grid.unfolded(reduced.estimate())
     spectrum, summed = torch.zeros_like(reduced.spectrum).flatten(), torch.zeros_like(weights).flatten()
     rotations, shifts = poses.rotations.to(weights), poses.shifts.to(weights)
     for rotation, shift in zip(rotations, shifts, strict=True):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gumnet.types import Spectra, Vectors
+from gumnet.types import Spectra, Vectors, centre
 
 _AXES = (-3, -2, -1)
 
@@ -84,6 +84,19 @@ def shift_volumes(volumes: Tensor, shifts: Vectors) -> Tensor:
     """Return volumes (..., N, N, N) moved by ``shifts`` (..., 3) voxels, ``out(x) = in(x - t)``, periodic and exact."""
     box = volumes.shape[-1]
     return to_real(to_fourier(volumes) * phase_ramp(box, shifts.to(volumes.dtype)), box)
+
+
+def embed(arrays: Tensor, box: int, axes: int = 3) -> Tensor:
+    """Return arrays in a larger, zero-filled box, or cut to a smaller one, voxel N // 2 staying the centre.
+
+    Parameters
+    ----------
+    axes
+        How many of the last axes, all of one length, get ``box`` voxels.
+    """
+    before = centre(box) - centre(arrays.shape[-1])
+    after = box - arrays.shape[-1] - before
+    return torch.nn.functional.pad(arrays, (before, after) * axes)
 
 
 def fast_size(least: int) -> int:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gumnet.geometry.ctf import image_frequencies
-from gumnet.geometry.fourier import to_fourier
+from gumnet.geometry.fourier import embed, to_fourier
 from gumnet.types import Rotations, Volumes, Weights, centre
 
 _PADDING = 2
@@ -35,13 +35,6 @@ _SERIES = [
 _BLOCK = 2**14
 _VOLUME_AXES = (-3, -2, -1)
 _IMAGE_AXES = (-2, -1)
-
-
-def _embed(arrays: Tensor, box: int, axes: int) -> Tensor:
-    """Return arrays in a larger, zero-filled box, or cut to a smaller one, voxel N // 2 staying the centre."""
-    before = centre(box) - centre(arrays.shape[-1])
-    after = box - arrays.shape[-1] - before
-    return torch.nn.functional.pad(arrays, (before, after) * axes)
 
 
 def _kernel(distance: Tensor) -> Tensor:
@@ -95,12 +88,12 @@ def project(volumes: Volumes, matrices: Rotations) -> Tensor:
     padded = _PADDING * box
     with torch.autocast(volumes.device.type, enabled=False):
         grouped, matrices = _grouped(volumes, matrices)
-        fine = torch.fft.ifftshift(_embed(_correct(grouped, padded), padded, 3), dim=_VOLUME_AXES)
+        fine = torch.fft.ifftshift(embed(_correct(grouped, padded), padded, 3), dim=_VOLUME_AXES)
         spectra = torch.fft.fftn(fine, dim=_VOLUME_AXES)
         positions = _slice_positions(matrices, padded)
         half = torch.stack([_gather(s, p) for s, p in zip(spectra, positions, strict=True)])
         images = torch.fft.fftshift(torch.fft.irfft2(half, s=(padded, padded)), dim=_IMAGE_AXES)
-        return _embed(images, box, 2).flatten(0, 1)
+        return embed(images, box, 2).flatten(0, 1)
 
 
 def back_project(images: Tensor, matrices: Rotations) -> Volumes:
@@ -127,14 +120,14 @@ def _back_project(images: Tensor, matrices: Tensor) -> Tensor:
     box = images.shape[-1]
     padded = _PADDING * box
     with torch.autocast(images.device.type, enabled=False):
-        fine = torch.fft.ifftshift(_embed(images, padded, 2), dim=_IMAGE_AXES)
+        fine = torch.fft.ifftshift(embed(images, padded, 2), dim=_IMAGE_AXES)
         half = torch.fft.rfft2(fine) / padded**2
         # The half slice stands for both of its halves, but for its columns kx = 0 and Nyquist, which are whole.
         half = torch.cat([half[..., :1], 2 * half[..., 1:-1], half[..., -1:]], dim=-1)
         positions = _slice_positions(matrices, padded)
         spectra = torch.stack([_scatter(h, p, padded) for h, p in zip(half, positions, strict=True)])
         fine = torch.fft.ifftn(spectra, dim=_VOLUME_AXES, norm="forward").real
-        return _correct(_embed(torch.fft.fftshift(fine, dim=_VOLUME_AXES), box, 3), padded)
+        return _correct(embed(torch.fft.fftshift(fine, dim=_VOLUME_AXES), box, 3), padded)
 
 
 def _neighbours(positions: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
