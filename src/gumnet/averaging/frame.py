@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.averaging.fsc import fsc
+from gumnet.averaging.mask import without_corners
 from gumnet.averaging.sums import BoxSums
 from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.warp import warp
@@ -59,7 +60,8 @@ def unrelated_maps(first: BoxSums, second: BoxSums, *, near: bool, generator: to
         phases = (noise / noise.abs().clamp_min(1e-30)).to(second.spectrum)
         unrelated = second.with_spectrum(second.spectrum.abs() * phases)
         pose = fit_frame(first, unrelated, near=near).to(dtype=torch.float32)
-        maps.append(warp(unrelated.result()[None], pose.rotations, pose.shifts, oversampling=2)[0])
+        ended = without_corners(unrelated.result())[None]  # as the half maps that they are compared with
+        maps.append(warp(ended, pose.rotations, pose.shifts, oversampling=2)[0])
     return torch.stack(maps)
 
 
