@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, KNOWN_STRUCTURE_THRESHOLD
-from gumnet.io.atomic import write_whole
 from gumnet.report.average_resolution import half_map_curves, half_map_words
 from gumnet.report.average_steps import convergence_section
 from gumnet.report.page import Section, write_report
-from gumnet.report.plots import fsc_figure, resolution_text, style
+from gumnet.report.plots import PAGE_INK, fsc_figure, resolution_text, save, style
 from gumnet.report.sections import errors_section, fsc_table, provenance_section
 from gumnet.report.slices import central_slices, draw_strip, slices_figure
 
@@ -99,9 +98,9 @@ def write_overview(path: Path, result: DemoResult) -> None:
         f"their average, {resolution_text(result.truth_resolution_angstrom)}": result.on_truth[0],
         "the truth": result.truth,
     }
-    with style("#1b1f24"), write_whole(path, overwrite=True) as temporary:
-        drawing = draw_strip(maps, result.config.voxel_size_angstrom, across=across, ink="#1b1f24")
-        drawing.savefig(temporary, format="png", dpi=160, facecolor="white")
+    with style(PAGE_INK):
+        drawing = draw_strip(maps, result.config.voxel_size_angstrom, across=across, ink=PAGE_INK)
+        save(drawing, path, overwrite=True)
 
 
 def _map_section(result: DemoResult) -> Section:
