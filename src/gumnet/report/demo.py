@@ -85,6 +85,7 @@ def write_demo_report(path: Path, result: DemoResult, *, command: str, versions:
         lead=f"{config.particles} noisy volumes of a phantom became one map. The truth is known, so it can be checked.",
         key_figures=demo_key_figures(result),
         sections=sections,
+        notes=result.average.notes,
         overwrite=True,
     )
 
