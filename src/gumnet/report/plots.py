@@ -195,7 +195,9 @@ def draw_fsc(
         if name in thresholds:
             threshold, resolution = thresholds[name]
             label = f"{name}: {resolution_text(resolution)} at FSC {threshold:g}"
-            if math.isfinite(resolution):
+            if math.isfinite(resolution) and not bool((curve[1:] < threshold).any()):
+                label = f"{name}: above FSC {threshold:g} to {resolution_text(resolution)}"
+            elif math.isfinite(resolution):
                 axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
         axes.plot(frequency.numpy(), curve[1:].cpu().numpy(), color=colour, linewidth=1.8, label=label)
         words.append(label)
