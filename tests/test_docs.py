@@ -72,3 +72,8 @@ def test_commands_that_need_data_are_understood(page: Path) -> None:
 def test_there_is_something_to_run() -> None:
     run = [text for page in PAGES for language, title, text in fences(page) if language == "sh" and not title]
     assert sum(len(commands(text)) for text in run) >= 6
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    listed = re.findall(r"(\w+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == [page.name for page in PAGES]

@@ -155,7 +155,8 @@ def run_demo(folder: Path, config: DemoConfig, *, tell: Callable[[str], None] = 
         AverageConfig(iterations=config.iterations, seed=config.seed, device=config.device),
         on_iteration=lambda step, *_: tell(f"  {iteration_words(step)}"),
     )
-    (folder / AVERAGE).mkdir(exist_ok=True)
+    for note in result.notes:
+        tell(f"  {note}")
     write_average(folder / AVERAGE, result, overwrite=True)
     watch.lap("averaging")
 

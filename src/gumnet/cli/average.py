@@ -31,7 +31,7 @@ from gumnet.cli.running import RUNNING, Running
 
 if TYPE_CHECKING:
     from gumnet.averaging.config import AverageConfig
-    from gumnet.averaging.result import Average, Iteration
+    from gumnet.averaging.result import Iteration
     from gumnet.averaging.start import StartStep
     from gumnet.journal import Journal
     from gumnet.particles import Particles
@@ -82,7 +82,7 @@ def average(
     out
         Folder to write.
     iterations
-        How often to align and average from the first maps on. Two of them search
+        How often to align and average from the first maps on. Three of them search
         all rotations, those that follow refine, at a third of the cost.
     classes
         How many structures the particles may be of. They are sorted by first
@@ -114,8 +114,9 @@ def average(
         maps, as picking leaves less and the cost grows with the third power,
         and a quarter from then on unless given.
     low_pass
-        Resolution of the first iteration in Angstrom; that of the first maps
-        unless given. From there the band follows what the halves agree on.
+        Resolution of the first iteration in Angstrom, from which the band rises;
+        the last third of the iterations use what the halves agree on. Unless given
+        it is that of the first maps, and what the halves agree on from then on.
     """
     check_model(method, model)
     device = common.start()
@@ -124,7 +125,7 @@ def average(
     from gumnet.io.atomic import check_free_folder
     from gumnet.io.mrc import write_map
     from gumnet.journal import check_start, journal_path
-    from gumnet.report.average import REPORT, key_figures
+    from gumnet.report.average import REPORT, key_figures, run_notes, write_average_report
     from gumnet.report.average_files import write_average
     from gumnet.report.folder import remove_leftover_folders, whole_folder
 
@@ -171,10 +172,20 @@ def average(
             if mask == AUTO and made.mask is not None:
                 write_map(folder / "mask.mrc", made.mask, data.voxel_size_angstrom)
             settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
-            _write_report(folder, made, settings, seconds, config.seed)
+            write_average_report(
+                folder,
+                made,
+                lead=f"{len(data)} particles of {particles}.",
+                command=command_line(),
+                versions=versions(),
+                settings=settings,
+                seconds=seconds,
+                seed=config.seed,
+            )
         remove_leftover_folders(out)  # those of runs that were killed
         journal.remove()
-    _say_notes(made)
+    for note in run_notes(made):
+        say(note)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
 
 
@@ -242,31 +253,3 @@ class _Told:
             f"evidence {step.evidence:.2f} a particle"
         )
         self._last, self._steps = None, 0
-
-
-def _say_notes(made: Average) -> None:
-    """Say what a user should know of how it came out; of classes, each about its own."""
-    for note in made.notes:
-        say(note)
-    for part in made.classes:
-        number = part.history[0].class_number if part.history else int(part.particles.classes[0])
-        for note in part.notes:
-            if note not in made.notes:
-                say(f"Class {number}: {note}")
-
-
-def _write_report(
-    folder: Path, average: Average, settings: dict[str, str], seconds: dict[str, float], seed: int
-) -> None:
-    from gumnet.report.average import write_average_report
-
-    write_average_report(
-        folder,
-        average,
-        lead=f"{len(average.particles)} particles of {settings['Particles']}.",
-        command=command_line(),
-        versions=versions(),
-        settings=settings,
-        seconds=seconds,
-        seed=seed,
-    )

@@ -99,14 +99,20 @@ def write_average_report(
 
 def notes(average: Average, cones: ConicalFsc) -> list[str]:
     """Return what a reader should know first: what the run said, and what its result gives reason to say."""
-    said = list(average.notes)
-    for part in average.classes:
-        said += [f"Class {class_number(part)}: {note}" for note in part.notes if note not in average.notes]
+    said = run_notes(average)
     if average.resolution_angstrom == float("inf"):
         said.append(half_map_words(average))
     elif cones.is_anisotropic:
         said.append(cones.words())
     return [*said, *orientation_words(average)[1], *sureness_words(average)[1]]
+
+
+def run_notes(average: Average) -> list[str]:
+    """Return what the run said; of several classes, each about its own."""
+    said = list(average.notes)
+    for part in average.classes:
+        said += [f"Class {class_number(part)}: {note}" for note in part.notes if note not in average.notes]
+    return said
 
 
 def figures_of(sections: Sequence[Section]) -> list[Figure]:
@@ -133,7 +139,7 @@ def map_section(average: Average) -> Section:
         parts |= {name: (half, contour_level(half)) for name, half in halves}
     for made in average.classes[:SHOWN_CLASSES]:
         parts[f"class {class_number(made)}"] = (made.map, contour_level(made.map))
-    drawn = average.map if average.map.shape[-1] <= BOXES[0] else resize(average.map.double(), BOXES[0])
+    drawn = resize(average.map.double(), min(BOXES[0], average.map.shape[-1]))
     still = surface_figure(
         drawn,
         level,

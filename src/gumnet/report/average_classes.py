@@ -52,13 +52,14 @@ def classes_section(average: Average) -> Section:
         )
     ]
     drawn = dict(list(shown.items())[: len(SERIES)])
+    which = "each class" if len(drawn) == len(made) else f"the first {len(drawn)} classes"
     figures.append(
         fsc_figure(
             {name: one.fsc for name, one in drawn.items()},
             voxel_size_angstrom=average.particles.voxel_size_angstrom,
             box=average.particles.box,
             thresholds={name: (GOLD_STANDARD_THRESHOLD, one.resolution_angstrom) for name, one in drawn.items()},
-            caption="Fourier shell correlation of the half maps of each class.",
+            caption=f"Fourier shell correlation of the half maps of {which}.",
             name="fsc_classes",
         )
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gumnet.report.average_files import class_number
 from gumnet.report.page import Section, Table
 from gumnet.report.plots import histogram_figure
 from gumnet.report.sphere import coverage, seen_from, sphere_figure
@@ -29,7 +30,7 @@ def orientation_words(average: Average) -> tuple[tuple[str, ...], tuple[str, ...
     parts = average.classes or (average,)
     found = [coverage(seen_from(part.particles.poses.rotations)) for part in parts]
     said = [
-        f"Class {int(part.particles.classes[0])}: {each.words()}" if average.classes else each.words()
+        f"Class {class_number(part)}: {each.words()}" if average.classes else each.words()
         for part, each in zip(parts, found, strict=True)
     ]
     return tuple(said), tuple(words for words, each in zip(said, found, strict=True) if each.is_preferred)

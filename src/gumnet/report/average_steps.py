@@ -52,13 +52,15 @@ def starts_section(average: Average) -> Section:
     for number, search in enumerate(parts, start=1):
         longest = max(map(len, search.values()))
         which = f" of search {number} of {len(parts)}" if len(parts) > 1 else ""
+        bands = {steps[-1].shells for steps in search.values()}
+        given_up = " Starts that end in a coarser band than others were behind, and given up." if len(bands) > 1 else ""
         figures.append(
             line_figure(
                 list(range(1, longest + 1)),
                 {f"start {start}": [step.evidence for step in steps] for start, steps in sorted(search.items())},
                 xlabel="step",
                 ylabel="evidence a particle",
-                caption=f"Evidence of each random start{which}. Starts that end early were behind, and given up.",
+                caption=f"Evidence of each random start{which}.{given_up}",
                 name=f"starts_{number}" if len(parts) > 1 else "starts",
             )
         )
@@ -77,8 +79,9 @@ def starts_section(average: Average) -> Section:
             )
     header = ("Search and start", "Steps", "Last shell", "Evidence", "Sureness", "Shares of classes")
     words = (
-        "The first maps come from random orientations. Evidence is the mean logarithm of how much likelier maps of the "
-        "other particles make a particle than no structure does; it may fall where the band widens."
+        "First maps grow from random orientations, or from pairs where a note says so. Evidence is the mean logarithm "
+        "of how much likelier maps of the other particles make a particle than no structure does; it may fall where "
+        "the band widens."
     )
     if len(parts) == 2:
         words += " Half 1 and half 2 searched apart from each other."

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, KNOWN_STRUCTURE_THRESHOLD
-from gumnet.io.atomic import write_whole
 from gumnet.report.average_resolution import half_map_curves, half_map_words
 from gumnet.report.average_steps import convergence_section
 from gumnet.report.page import Section, write_report
-from gumnet.report.plots import fsc_figure, resolution_text, style
+from gumnet.report.plots import PAGE_INK, fsc_figure, resolution_text, save, style
 from gumnet.report.sections import errors_section, fsc_table, provenance_section
 from gumnet.report.slices import central_slices, draw_strip, slices_figure
 
@@ -86,6 +85,7 @@ def write_demo_report(path: Path, result: DemoResult, *, command: str, versions:
         lead=f"{config.particles} noisy volumes of a phantom became one map. The truth is known, so it can be checked.",
         key_figures=demo_key_figures(result),
         sections=sections,
+        notes=result.average.notes,
         overwrite=True,
     )
 
@@ -99,9 +99,9 @@ def write_overview(path: Path, result: DemoResult) -> None:
         f"their average, {resolution_text(result.truth_resolution_angstrom)}": result.on_truth[0],
         "the truth": result.truth,
     }
-    with style("#1b1f24"), write_whole(path, overwrite=True) as temporary:
-        drawing = draw_strip(maps, result.config.voxel_size_angstrom, across=across, ink="#1b1f24")
-        drawing.savefig(temporary, format="png", dpi=160, facecolor="white")
+    with style(PAGE_INK):
+        drawing = draw_strip(maps, result.config.voxel_size_angstrom, across=across, ink=PAGE_INK)
+        save(drawing, path, overwrite=True)
 
 
 def _map_section(result: DemoResult) -> Section:

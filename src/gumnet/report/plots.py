@@ -130,11 +130,17 @@ def write_figures(folder: Path, figures: Iterable[Figure], *, overwrite: bool = 
     for figure in figures:
         if figure.drawing is None:
             continue
-        for suffix in ("png", "svg"):
-            # Without the date: the same data are to give the same file.
-            metadata: dict[str, Any] = {"Date": None} if suffix == "svg" else {}
-            with style(), write_whole(folder / f"{figure.name}.{suffix}", overwrite=overwrite) as temporary:
-                figure.drawing.savefig(temporary, dpi=200, facecolor="white", metadata=metadata)
+        with style():
+            for suffix in ("png", "svg"):
+                save(figure.drawing, folder / f"{figure.name}.{suffix}", dpi=200, overwrite=overwrite)
+
+
+def save(drawing: Drawing, path: Path, *, dpi: int = 160, overwrite: bool = False) -> None:
+    """Write a drawing to a file, on white, in the format of its suffix: .png or .svg; within the `style` it has."""
+    # Without the date: the same data are to give the same file.
+    metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
+    with write_whole(path, overwrite=overwrite) as temporary:
+        drawing.savefig(temporary, dpi=dpi, facecolor="white", metadata=metadata)
 
 
 def resolution_text(resolution_angstrom: float) -> str:
@@ -163,7 +169,6 @@ def draw_fsc(
     voxel_size_angstrom: float,
     box: int,
     thresholds: Mapping[str, tuple[float, float]],
-    ink: str = INK,
 ) -> tuple[Drawing, str]:
     """Draw Fourier shell correlations against spatial frequency, within `style`; return the drawing, and it in words.
 
@@ -179,9 +184,9 @@ def draw_fsc(
     drawing, axes = new_drawing(2.9 + 0.2 * len(curves))
     seen = sorted({threshold for threshold, _ in thresholds.values()})
     for threshold in seen:
-        axes.axhline(threshold, color=ink, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
+        axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
         axes.text(0.01, threshold, f"FSC {threshold:g}", transform=axes.get_yaxis_transform(), va="bottom", fontsize=8)
-    axes.axhline(0, color=ink, linewidth=0.6, alpha=0.4)
+    axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
     words = []
     for (name, curve), colour in zip(curves.items(), SERIES, strict=False):
         # Shell 0 is the mean density, which holds no resolution.
@@ -190,7 +195,9 @@ def draw_fsc(
         if name in thresholds:
             threshold, resolution = thresholds[name]
             label = f"{name}: {resolution_text(resolution)} at FSC {threshold:g}"
-            if math.isfinite(resolution):
+            if math.isfinite(resolution) and not bool((curve[1:] < threshold).any()):
+                label = f"{name}: above FSC {threshold:g} to {resolution_text(resolution)}"
+            elif math.isfinite(resolution):
                 axes.plot([1 / resolution], [threshold], "o", color=colour, markersize=5)
         axes.plot(frequency.numpy(), curve[1:].cpu().numpy(), color=colour, linewidth=1.8, label=label)
         words.append(label)
@@ -212,13 +219,9 @@ def write_fsc_plot(
 ) -> None:
     """Write what `draw_fsc` draws to a file, on white, in the format of its suffix: .png or .svg."""
     check_plot_name(path)
-    with style(PAGE_INK), write_whole(path, overwrite=overwrite) as temporary:
-        drawing, _ = draw_fsc(
-            curves, voxel_size_angstrom=voxel_size_angstrom, box=box, thresholds=thresholds, ink=PAGE_INK
-        )
-        # Without the date: the same data are to give the same file.
-        metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-        drawing.savefig(temporary, dpi=160, facecolor="white", metadata=metadata)
+    with style():
+        drawing, _ = draw_fsc(curves, voxel_size_angstrom=voxel_size_angstrom, box=box, thresholds=thresholds)
+        save(drawing, path, overwrite=overwrite)
 
 
 def check_plot_name(path: Path) -> None:
