@@ -27,6 +27,7 @@ from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
+_GIVEN = "Both halves start from the map that was given: detail that it holds may be in both for that reason."
 
 
 def average(
@@ -96,7 +97,7 @@ def _beginning(
     if not config.iterations or (config.start == "blob" and config.initial is None):
         return None
     if config.initial is not None:
-        return Beginning((config.initial, config.initial), START_SHELLS, True, (), ())
+        return Beginning((config.initial, config.initial), START_SHELLS, True, (), (_GIVEN,))
     halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
     return begin(halves, particles, config, on_start, kept)
 

@@ -13,8 +13,9 @@ from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
+from gumnet.report.average_classes import SHOWN_CLASSES
 from gumnet.report.page import Section, Table
-from gumnet.report.plots import style
+from gumnet.report.plots import PAGE_INK, save, style
 from gumnet.report.slices import slices_figure
 from gumnet.report.tree import dendrogram_figure, draw_dendrogram, matrix_figure
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 PARTICLES, DISTANCES, REPORT = "particles.star", "distances.npz", "report.html"
 DENDROGRAM = "dendrogram"
-_FILE_INK = "#1b1f24"
-_SHOWN_CLASSES = 8
 
 
 def class_map(number: int) -> str:
@@ -51,11 +50,9 @@ def write_classes(folder: Path, made: Clustering, *, overwrite: bool = False) ->
             classes=made.particles.classes.numpy(),
         )
     for suffix in ("png", "svg"):
-        with write_whole(folder / f"{DENDROGRAM}.{suffix}", overwrite=overwrite) as temporary, style(_FILE_INK):
-            drawing = draw_dendrogram(made.tree, made.particles.classes, ink=_FILE_INK)
-            # Without a date the same result is the same file.
-            metadata = {"Date": None} if suffix == "svg" else {}
-            drawing.savefig(temporary, format=suffix, dpi=200, facecolor="white", metadata=metadata)
+        with style(PAGE_INK):
+            drawing = draw_dendrogram(made.tree, made.particles.classes, ink=PAGE_INK)
+            save(drawing, folder / f"{DENDROGRAM}.{suffix}", dpi=200, overwrite=overwrite)
     write_particles(folder / PARTICLES, made.particles, overwrite=overwrite)
 
 
@@ -131,7 +128,7 @@ def classes_section(made: Clustering) -> Section:
     ]
     if made.suggestion is not None:
         paragraphs.append(made.suggestion.words)
-    maps = {f"class {number}": volume for number, volume in enumerate(made.averages[:_SHOWN_CLASSES], start=1)}
+    maps = {f"class {number}": volume for number, volume in enumerate(made.averages[:SHOWN_CLASSES], start=1)}
     caption = "Central slices of the class averages; each row has a grey scale of its own."
     if made.k > len(maps):
         caption += f" The first {len(maps)} of {made.k}."
