@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,9 +100,9 @@ def test_what_the_journal_holds_is_not_done_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"), [({"workers": 0}, "0 workers"), ({"workers": 2, "cluster": "x"}, "not both")]
 )
-def test_impossible_places_are_refused(arguments: dict[str, object], message: str) -> None:
+def test_impossible_places_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Place(**arguments)  # type: ignore[arg-type]
+        Place(**arguments)
 
 
 def test_one_process_works_unless_more_are_asked_for() -> None:

@@ -176,7 +176,6 @@ class _Drive:
         if not rows and not self._succeeded:
             self._hopeless += 1
             if self._hopeless >= _HOPELESS:
-                first = failures[0]
-                raise InputError(first.reason) if first.by_input else RunError(first.reason)
+                raise failures[0].error()
         result = self._work.join([broken.results[row] for row in rows]) if rows else None
         return Done(number, rows, result, failures)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gumnet.errors import InputError
+from gumnet.errors import InputError, RunError
 
 Result = dict[str, Tensor]
 """What a batch gives: a few small tensors by name."""
@@ -56,6 +56,10 @@ class Failure:
     row: int
     reason: str
     by_input: bool = False
+
+    def error(self) -> InputError | RunError:
+        """Return what to raise where it ends the run."""
+        return InputError(self.reason) if self.by_input else RunError(self.reason)
 
 
 @dataclass(frozen=True)
