@@ -92,6 +92,8 @@ def test_a_particle_that_fails_is_left_out_listed_and_tried_again(
     assert listed.read_text().splitlines()[1] == "4\tparticle_4\tRuntimeError: the search has lost its way"
     assert aligned == [2, 1, 2], "the particle beside it was aligned on its own"
     assert len(read_particles(out)) == 5
+    assert main(command(folder, out, *TWO_AT_A_TIME, "--resume", "--verbose")) == 1
+    assert "in stand_in\n" in capsys.readouterr().err
     # The cause is gone, as after an update of a driver: the input is the same, and only what failed is done.
     monkeypatch.setattr(ExhaustiveAligner, "align", lambda *_: Poses.identity(2))
     assert main(command(folder, out, *TWO_AT_A_TIME, "--resume")) == 0

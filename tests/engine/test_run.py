@@ -61,8 +61,9 @@ def test_what_fails_twice_is_found_particle_by_particle() -> None:
 def test_the_first_failure_stops_a_run_that_wants_all() -> None:
     with pytest.raises(InputError, match="particle 3 holds NaN"):
         list(run(Square(refuse=frozenset({3})), batches_of(10, 2), HERE))
-    with pytest.raises(RunError, match="row 3 cannot be done"):
+    with pytest.raises(RunError, match="row 3 cannot be done") as failed:
         list(run(Square(fail=frozenset({3})), batches_of(10, 2), HERE))
+    assert "in _run\n" in failed.value.trace, "where it failed is known, for --verbose"
     with pytest.raises(InputError, match="particle 3 holds NaN"):
         list(run(Square(refuse=frozenset({3})), batches_of(10, 2), HERE, tolerate="faults"))
     assert len(squares(list(run(Square(fail=frozenset({3})), batches_of(10, 2), HERE, tolerate="faults")))) == 9
