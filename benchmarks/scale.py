@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from common import BOX, VOXEL_SIZE_ANGSTROM, Level, keep
+from common import BOX, VOXEL_SIZE_ANGSTROM, Level, Seconds, keep
 from torch import Tensor
 
 import gumnet
@@ -32,7 +32,7 @@ from gumnet.io.mrc import write_map, write_volume_stack
 from gumnet.io.relion import CTF_IMAGE, IMAGE
 from gumnet.io.relion_optics import PREMULTIPLIED
 from gumnet.io.relion_write import ctf_from_weights, write_particles
-from gumnet.particles import Particles, Poses, Source
+from gumnet.particles import MemorySource, Particles, Poses, Source
 from gumnet.simulation.phantom import phantoms
 from gumnet.types import Volume
 
@@ -93,41 +93,23 @@ def stream(folder: Path, count: int, structure: Volume) -> Path:
     images = [f"{i + 1}@{folder / 'volumes.mrcs'}" for i in range(count)]
     table = pd.DataFrame({IMAGE: images, CTF_IMAGE: str(folder / "weights.mrc"), "rlnOpticsGroup": 1})
     optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["simulated"], PREMULTIPLIED: [1]})
-    source = _Named(count)
-    particles = Particles(source, Poses.identity(count), VOXEL_SIZE_ANGSTROM, table=table, optics=optics)
+    # They are in the file, and only their number is asked.
+    named = MemorySource(torch.zeros(()).expand(count, BOX, BOX, BOX))
+    particles = Particles(named, Poses.identity(count), VOXEL_SIZE_ANGSTROM, table=table, optics=optics)
     write_particles(folder / "particles.star", particles)
     return folder
-
-
-@dataclass(frozen=True)
-class _Named:
-    """Volumes that are in files already, of which only the number is asked."""
-
-    count: int
-    box: int = BOX
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, indices: object) -> Tensor:
-        raise NotImplementedError
 
 
 def measure(command: str, workers: int, count: int, arguments: list[str]) -> Measured:
     """Run gumnet as a program of its own, with one thread a worker."""
     given = [command, *arguments, "--workers", str(workers), "--threads", "1", "--allow-outside", "--overwrite"]
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *given], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        peak_kilobytes = int(process.stdout.read().split()[-1])
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"gumnet {command} ended with {process.returncode}")
-    cpu = usage.ru_utime + usage.ru_stime
-    return Measured(command, workers, count, wall, cpu, peak_kilobytes * 1024 / 1e9)
+    start = Seconds.now()
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *given], stdout=subprocess.PIPE, text=True, check=False)
+    spent = Seconds.now() - start
+    if done.returncode:
+        raise SystemExit(f"gumnet {command} ended with {done.returncode}")
+    peak_kilobytes = int(done.stdout.split()[-1])
+    return Measured(command, workers, count, spent.wall, spent.cpu, peak_kilobytes * 1024 / 1e9)
 
 
 def some_of(store: Path, count: int) -> Path:

@@ -35,7 +35,16 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """The call was right, but not all of it could be done; the message is one line, and the exit code 1."""
+    """The call was right, but not all of it could be done; the message is one line, and the exit code 1.
 
-    def __init__(self, message: str) -> None:
+    Parameters
+    ----------
+    message
+        What failed.
+    trace
+        The traceback of what made it fail, perhaps in another process, for ``--verbose``.
+    """
+
+    def __init__(self, message: str, *, trace: str = "") -> None:
+        self.trace = trace
         super().__init__(" ".join(message.split()))

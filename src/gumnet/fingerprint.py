@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,16 +73,3 @@ def _files(particles: Particles) -> set[str] | None:
     if optics is not None and TOMOGRAMS_FILE in optics.columns:
         columns.append(optics[TOMOGRAMS_FILE])
     return {split_name(str(name))[1] for column in columns for name in column}
-
-
-def of_settings(settings: Mapping[str, object]) -> dict[str, object]:
-    """Return settings as JSON holds them: files and tensors by their contents, all else as it is."""
-    return {name: _plain(value) for name, value in settings.items()}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Tensor):
-        return of_tensors([value])
-    if isinstance(value, Path):
-        return of_file(value) if value.is_file() else str(value)
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

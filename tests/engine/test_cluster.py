@@ -55,7 +55,7 @@ class _Queue:
 
 def test_a_toml_file_says_which_jobs_to_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("dask_jobqueue")
-    module.SLURMCluster = _Queue  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "SLURMCluster", _Queue, raising=False)
     monkeypatch.setitem(sys.modules, "dask_jobqueue", module)
     path = tmp_path / "cluster.toml"
     path.write_text('[slurm]\nqueue = "gpu"\ncores = 4\njobs = 100\n')

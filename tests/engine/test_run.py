@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,8 +61,9 @@ def test_what_fails_twice_is_found_particle_by_particle() -> None:
 def test_the_first_failure_stops_a_run_that_wants_all() -> None:
     with pytest.raises(InputError, match="particle 3 holds NaN"):
         list(run(Square(refuse=frozenset({3})), batches_of(10, 2), HERE))
-    with pytest.raises(RunError, match="row 3 cannot be done"):
+    with pytest.raises(RunError, match="row 3 cannot be done") as failed:
         list(run(Square(fail=frozenset({3})), batches_of(10, 2), HERE))
+    assert "in _run\n" in failed.value.trace, "where it failed is known, for --verbose"
     with pytest.raises(InputError, match="particle 3 holds NaN"):
         list(run(Square(refuse=frozenset({3})), batches_of(10, 2), HERE, tolerate="faults"))
     assert len(squares(list(run(Square(fail=frozenset({3})), batches_of(10, 2), HERE, tolerate="faults")))) == 9
@@ -99,9 +101,9 @@ def test_what_the_journal_holds_is_not_done_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"), [({"workers": 0}, "0 workers"), ({"workers": 2, "cluster": "x"}, "not both")]
 )
-def test_impossible_places_are_refused(arguments: dict[str, object], message: str) -> None:
+def test_impossible_places_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Place(**arguments)  # type: ignore[arg-type]
+        Place(**arguments)
 
 
 def test_one_process_works_unless_more_are_asked_for() -> None:

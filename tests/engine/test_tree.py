@@ -44,13 +44,5 @@ def test_parts_in_order_are_held_one_a_level() -> None:
     assert most <= 10
 
 
-def test_parts_that_are_left_out_count_nothing() -> None:
-    tree = TreeSum(3)
-    tree.skip(1)
-    tree.add(0, {"x": torch.tensor(2.0)})
-    tree.add(2, {"x": torch.tensor(5.0)})
-    assert tree.result() == {"x": torch.tensor(7.0)}
-    empty = TreeSum(1)
-    empty.skip(0)
-    assert empty.result() is None
+def test_no_parts_have_no_sum() -> None:
     assert TreeSum(0).result() is None

@@ -24,7 +24,7 @@ from gumnet.devices import resolve_device
 from gumnet.engine.place import Place
 from gumnet.engine.run import Done, Tolerate, batches_of, run
 from gumnet.engine.work import Failure
-from gumnet.errors import InputError, RunError
+from gumnet.errors import InputError
 from gumnet.geometry.symmetry import point_group
 from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses
@@ -196,7 +196,7 @@ def align_tolerantly(
     finished = [found[number] for number in sorted(found)]
     failures = tuple(failure for done in finished for failure in done.failures)
     if len(failures) == len(particles):
-        raise InputError(failures[0].reason) if failures[0].by_input else RunError(failures[0].reason)
+        raise failures[0].error()
     rows = [row for done in finished for row in done.rows]
     poses = Poses.concatenate([poses_of(done.result) for done in finished if done.result is not None])
     return (particles.select(rows) if failures else particles).with_poses(poses), failures

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gumnet.alignment.work import poses_of, result_of
 from gumnet.engine.work import pack, unpack
 from gumnet.journal import Journal
 from gumnet.particles import Poses
@@ -35,7 +36,7 @@ class Kept:
     def poses(self, prefix: str) -> Poses:
         """Return poses that `tensors_of` named with a prefix."""
         columns = {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
-        return Poses(**columns)
+        return poses_of(columns)
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,4 @@ class Checkpoint:
 
 def tensors_of(poses: Poses, prefix: str) -> dict[str, Tensor]:
     """Return the columns of poses by name, each after a prefix."""
-    return {f"{prefix}{name}": column for name, column in vars(poses).items() if column is not None}
+    return {f"{prefix}{name}": column for name, column in result_of(poses).items()}

@@ -12,14 +12,14 @@ from torch import Tensor
 from gumnet.averaging.accumulate import Accumulator, default_batch_size
 from gumnet.engine.place import Place
 from gumnet.engine.run import batches_of, run
-from gumnet.engine.tree import TreeSum
+from gumnet.engine.tree import TreeSum, plus
 from gumnet.engine.work import Result, Run
 from gumnet.particles import Particles, Poses, Source
 from gumnet.progress import progress
 
 _PARTICLES_A_PART = 64
 """Fixed, so that parts and the order of their sum depend on nothing but how many particles there are. A part travels as
-the padded grid, 3 MB for a box of 32, which takes a hundredth of the time that its particles do."""
+the padded grid, 5 MB for a box of 32; that took 3 ms where its particles took 510 (by hand, 2026-11-26, one thread)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SumWork:
 
     def join(self, parts: Sequence[Result]) -> Result:
         """Return the sums of all parts, in their order."""
-        return functools.reduce(lambda a, b: {name: a[name] + b[name] for name in a}, parts)
+        return functools.reduce(plus, parts)
 
 
 def shared_sums(

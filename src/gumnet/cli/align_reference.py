@@ -110,7 +110,8 @@ def _report(failures: tuple[Failure, ...], particles: Particles, out: Path, *, o
         else:
             raise RunError(
                 f"{len(some)} of {len(particles)} particles failed and are not in {out}; they are listed in {path} "
-                f"(the first: {some[0].reason}); --resume tries them again"
+                f"(the first: {some[0].reason}); --resume tries them again",
+                trace=some[0].trace,
             )
 
 

@@ -87,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(error)
         return WRONG_INPUT
     except RunError as error:
+        if verbose:
+            sys.stderr.write(error.trace)
         complain(error)
         return FAILED
     except BrokenPipeError:

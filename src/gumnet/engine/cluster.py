@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import re
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from importlib import import_module
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _EXTRA = "install it with: pip install 'gumnet[cluster]'"
 _FORMS = "give local:N, the address of a scheduler such as tcp://10.0.0.1:8786, or a TOML file"
 _SLOTS_BEFORE_WORKERS_COME = 64
+_COUNT_AGAIN_SECONDS = 5.0
+"""Counting the workers asks the scheduler about all of them, which is too much for each batch."""
 _LOOPBACK = re.compile(r"^(tcp|tls|inproc)://(127\.|localhost[:/]|\[::1\])")
 _RUNNERS: dict[str, Runner] = {}
 """In a worker: what does the batches of the run it works for."""
@@ -65,6 +68,7 @@ class DaskBackend:
             raise InputError(f"no scheduler answers at {where} ({error})", cure=_FORMS) from None
         _warn_if_open(self._client.scheduler.address)
         self._device, self._threads = device, threads
+        self._workers, self._count_again = 0, 0.0
         self._token = uuid4().hex
         # A task, not scattered data: what is lost with a worker is made again from it.
         self._work = self._client.submit(bytes, pickle.dumps(work), key=f"gumnet-work-{self._token}", pure=False)
@@ -74,7 +78,10 @@ class DaskBackend:
     @property
     def slots(self) -> int:
         """Three batches a worker: they are far away."""
-        return max(3 * len(self._client.scheduler_info(n_workers=-1)["workers"]), _SLOTS_BEFORE_WORKERS_COME)
+        if time.monotonic() > self._count_again:
+            self._workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+            self._count_again = time.monotonic() + _COUNT_AGAIN_SECONDS
+        return max(3 * self._workers, _SLOTS_BEFORE_WORKERS_COME)
 
     def submit(self, ticket: int, rows: Sequence[int]) -> None:
         """Send a batch."""

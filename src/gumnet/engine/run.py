@@ -156,10 +156,12 @@ class _Drive:
             self._hand_out(_Part(part.number, part.rows, 2, part.single))
             return None
         if self._tolerate == "nothing" or (answer.by_input and self._tolerate == "faults"):
-            raise InputError(answer.reason, cure=answer.cure) if answer.by_input else RunError(answer.reason)
+            if answer.by_input:
+                raise InputError(answer.reason, cure=answer.cure)
+            raise RunError(answer.reason, trace=answer.trace)
         if part.single or len(part.rows) == 1:
             broken = self._broken.setdefault(part.number, _Broken(part.rows))
-            broken.failures[part.rows[0]] = Failure(part.rows[0], answer.reason, answer.by_input)
+            broken.failures[part.rows[0]] = Failure(part.rows[0], answer.reason, answer.by_input, answer.trace)
             return self._finish(part.number)
         self._broken[part.number] = _Broken(part.rows)
         for row in part.rows:
@@ -176,7 +178,6 @@ class _Drive:
         if not rows and not self._succeeded:
             self._hopeless += 1
             if self._hopeless >= _HOPELESS:
-                first = failures[0]
-                raise InputError(first.reason) if first.by_input else RunError(first.reason)
+                raise failures[0].error()
         result = self._work.join([broken.results[row] for row in rows]) if rows else None
         return Done(number, rows, result, failures)

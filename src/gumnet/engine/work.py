@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gumnet.errors import InputError
+from gumnet.errors import InputError, RunError
 
 Result = dict[str, Tensor]
 """What a batch gives: a few small tensors by name."""
@@ -51,11 +52,18 @@ class Failure:
         What went wrong, in one line.
     by_input
         Whether the input is to blame (`InputError`).
+    trace
+        The traceback of another error.
     """
 
     row: int
     reason: str
     by_input: bool = False
+    trace: str = ""
+
+    def error(self) -> InputError | RunError:
+        """Return what to raise where it ends the run."""
+        return InputError(self.reason) if self.by_input else RunError(self.reason, trace=self.trace)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Answer:
         Whether it failed with an `InputError`: trying again would not help.
     note
         Something to tell the user once; empty for nothing.
+    trace
+        The traceback of an error that is no `InputError`.
     """
 
     ticket: int
@@ -84,6 +94,7 @@ class Answer:
     cure: str = ""
     by_input: bool = False
     note: str = ""
+    trace: str = ""
 
     def to_bytes(self) -> bytes:
         """Return it as bytes: a head in JSON, the tensors as safetensors. Nothing in it can be run."""
@@ -130,7 +141,8 @@ class Runner:
         except InputError as error:
             return Answer(ticket, None, error.without_cure(), error.cure, by_input=True)
         except Exception as error:
-            return Answer(ticket, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return Answer(ticket, None, reason, trace=traceback.format_exc())
         note, self._note = self._note, ""
         return Answer(ticket, result, note=note)
 
