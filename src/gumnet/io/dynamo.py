@@ -41,6 +41,7 @@ _OTHERS = {
 _COLUMN = {f"dynamo{name}": number for number, name in _OTHERS.items()}
 _APIX = "dynamoApix"
 """Column 36, where it is not the voxel size of all particles."""
+_MEND = "mend the entry"
 _ALWAYS = ("dynamoAligned", "dynamoAveraged", FTYPE)
 
 
@@ -96,9 +97,6 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
     )
 
 
-_MEND = "mend the entry"
-
-
 def _values(path: Path) -> NDArray[np.float64]:
     """Return the numbers (rows, columns) of a table."""
     cure = "give a Dynamo table, 26 to 42 numbers a line"
@@ -145,9 +143,9 @@ def write_dynamo(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wr
     columns |= dict(zip(_POSITION, (table.coordinates + 1).T.numpy(), strict=True))
     if table.tilt_ranges is not None:
         columns |= dict(zip(_TILTS, table.tilt_ranges.T.numpy(), strict=True))
-    if table.voxel_size_angstrom is not None:
-        columns[_VOXEL] = np.full(len(table), table.voxel_size_angstrom)
     columns |= {_COLUMN[name]: _numeric(table.extra, name, table.path) for name in table.extra if name in _COLUMN}
+    if table.voxel_size_angstrom is not None:
+        columns[_VOXEL] = np.full(len(table), table.voxel_size_angstrom)  # and not what was read and replaced
     ones = np.ones(len(table), dtype=np.int64)
     # Without these Dynamo leaves particles out of averages, or takes tilts for full sampling.
     columns = {2: ones, 3: ones, 13: ones * (table.tilt_ranges is not None)} | columns
