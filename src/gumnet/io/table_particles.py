@@ -11,7 +11,7 @@ from gumnet.io.mrc import MrcSource
 from gumnet.io.numbered_volumes import volume_names
 from gumnet.io.outside import check_inside
 from gumnet.io.pose_table import IMAGE, PoseTable
-from gumnet.io.relion import absolute_name, first_readable, image_entry, images_root
+from gumnet.io.relion import CTF_IMAGE, absolute_name, first_readable, image_entry, images_root
 from gumnet.io.relion_pose_table_write import relion_frame
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.tables import read_pose_table
@@ -58,7 +58,7 @@ def table_particles(
         If the volumes, the voxel size or the tilt ranges are not known, naming the option that gives them.
     """
     table = read_pose_table(path, voxel_size_angstrom=voxel_size_angstrom)
-    if table.stacks_2d or "rlnCtfImage" in table.extra:
+    if table.stacks_2d or CTF_IMAGE in table.extra:
         raise InputError(
             "the table names its images and their Fourier weights",
             cure="leave out --volumes, --wedge-list and --tilt-range",
