@@ -76,8 +76,8 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
 
     others = {name: column(n) for name, n in _COLUMN.items() if name in _ALWAYS or bool(column(n).any())}
     scores, tilts, size = columns((_SCORE,))[:, 0], columns(_TILTS), column(_VOXEL)
-    if voxel_size_angstrom is None and size.min() > 0 and size.max() - size.min() <= 1e-3 * size.max():
-        voxel_size_angstrom = float(size[0])
+    if size.min() > 0 and size.max() - size.min() <= 1e-3 * size.max():
+        voxel_size_angstrom = float(size[0]) if voxel_size_angstrom is None else voxel_size_angstrom
         others.pop(_APIX, None)
     return PoseTable(
         path=path,
@@ -143,9 +143,9 @@ def write_dynamo(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wr
     columns |= dict(zip(_POSITION, (table.coordinates + 1).T.numpy(), strict=True))
     if table.tilt_ranges is not None:
         columns |= dict(zip(_TILTS, table.tilt_ranges.T.numpy(), strict=True))
-    columns |= {_COLUMN[name]: _numeric(table.extra, name, table.path) for name in table.extra if name in _COLUMN}
     if table.voxel_size_angstrom is not None:
-        columns[_VOXEL] = np.full(len(table), table.voxel_size_angstrom)  # and not what was read and replaced
+        columns[_VOXEL] = np.full(len(table), table.voxel_size_angstrom)
+    columns |= {_COLUMN[name]: _numeric(table.extra, name, table.path) for name in table.extra if name in _COLUMN}
     ones = np.ones(len(table), dtype=np.int64)
     # Without these Dynamo leaves particles out of averages, or takes tilts for full sampling.
     columns = {2: ones, 3: ones, 13: ones * (table.tilt_ranges is not None)} | columns
