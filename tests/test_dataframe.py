@@ -117,7 +117,7 @@ def test_the_columns_of_a_file_and_new_ones_survive(tmp_path) -> None:
         (lambda f: f.drop(columns="psi_degrees"), "psi_degrees missing"),
         (lambda f: f.assign(rot_degrees=float("nan")), "rot_degrees is NaN or infinite in row 1"),
         (lambda f: f.assign(half_set=3), "half_set is 3 in row 1"),
-        (lambda f: f.assign(score="good"), "column score of the data frame holds what is no number"),
+        (lambda f: f.assign(score="good"), "the data frame: column score holds what is no number"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(change, message: str) -> None:

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion, relion_from_matrix
-from gumnet.io.relion_table import labels, optional_numbers
+from gumnet.io.relion_table import labels, optional_numbers, optional_scores
 from gumnet.particles import Particles, Poses
 
 if TYPE_CHECKING:
@@ -123,9 +122,5 @@ def _rows(frame: pd.DataFrame, particles: Particles) -> list[int]:
 
 def _scores(frame: pd.DataFrame, column: str, before: _Column) -> Tensor | _Column:
     """Return a column (n,) that may hold NaN; what was there before where the table has no such column."""
-    if column not in frame.columns:
-        return before
-    try:
-        return torch.from_numpy(frame[column].to_numpy(dtype=np.float64, copy=True))
-    except (ValueError, TypeError):
-        raise InputError(f"column {column} of the data frame holds what is no number", cure="mend it") from None
+    found = optional_scores(frame, column, _FRAME)
+    return before if found is None else found

@@ -112,3 +112,10 @@ def test_average_of_a_dynamo_folder(
     assert said["tilt_range_degrees"] == pytest.approx([-40, 50], abs=5)
     assert (said["missing"], said["images"]) == ({}, "all 2 there")
     assert len(read_particles(tmp_path / "out" / "particles.star")) == 2
+
+
+def test_a_voxel_size_that_is_given_replaces_that_of_a_dynamo_table(tmp_path: Path) -> None:
+    rows = np.pad(np.loadtxt(dynamo_table(tmp_path / "a.tbl")), ((0, 0), (0, 1)), constant_values=10.0)
+    np.savetxt(tmp_path / "apix.tbl", rows, fmt="%.9g")
+    assert main(["convert", str(tmp_path / "apix.tbl"), str(tmp_path / "b.tbl"), "--voxel-size", "5"]) == 0
+    assert (np.loadtxt(tmp_path / "b.tbl")[:, 35] == 5).all()

@@ -153,3 +153,10 @@ def test_a_dynamo_table_goes_round_and_comes_back(tmp_path: Path, folder: Path) 
     same = [0, *range(6, 10), *range(12, 15), *range(19, 22)]
     torch.testing.assert_close(back[same], row[same], atol=1e-4, rtol=0)
     torch.testing.assert_close(back[3:6] + back[23:26], shift + place)
+
+
+def test_options_that_would_do_nothing_are_refused(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(folder, tmp_path / "out", "--tilt-range", "-60", "60") == 2
+    assert "tilt-range" in capsys.readouterr().err

@@ -21,7 +21,8 @@ from gumnet.extraction.extract import ExtractConfig, extract
 from gumnet.extraction.filament import PRIORS, TRACK, FilamentConfig, along_filaments, frames, resample
 from gumnet.geometry.fourier import friedel_multiplicity, to_fourier
 from gumnet.geometry.warp import voxel_coordinates
-from gumnet.io.picks import TUBE, Picks, read_picks
+from gumnet.io.picks import Picks, read_picks
+from gumnet.io.relion_pose_table import TUBE
 from gumnet.io.tomogram_volume import Tomogram, open_tomogram
 from gumnet.particles import Particles, Poses
 

@@ -320,3 +320,25 @@ def test_acryo_reads_its_molecules(tmp_path: Path, shared_data: Path) -> None:
     np.testing.assert_allclose(molecules.pos[:, ::-1], table.positions * table.voxel_size_angstrom / 10, atol=1e-4)
     for column, axis in enumerate("xyz"):
         np.testing.assert_allclose(getattr(molecules, axis)[:, ::-1], table.rotations[:, :, column], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("target", "columns", "problem"),
+    [
+        ("eman2", {"rlnImageName": ["x@a.mrcs"]}, "the image x@a.mrcs has no valid number"),
+        ("em", {"emGeom1": ["x"]}, "column emGeom1 holds text"),
+    ],
+)
+def test_columns_that_a_format_cannot_take_are_said(
+    tmp_path: Path, target: Target, columns: dict[str, list[str]], problem: str
+) -> None:
+    frame = pd.DataFrame({"rlnAngleRot": [0.0], "rlnAngleTilt": [0.0], "rlnAnglePsi": [0.0], **columns})
+    write_star(tmp_path / "p.star", {"": frame})
+    with pytest.raises(InputError, match=problem):
+        convert(tmp_path / "p.star", out_path(tmp_path, target), to=target)
+
+
+def test_a_score_of_acryo_that_is_no_number_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("z,y,x,zvec,yvec,xvec,gumnet_score\n1,2,3,0,0,0,good\n")
+    with pytest.raises(InputError, match="column gumnet_score holds what is no number"):
+        read_pose_table(tmp_path / "a.csv")

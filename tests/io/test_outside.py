@@ -68,3 +68,23 @@ def test_commands_ask_before_they_read_elsewhere(
     assert f"row 1 names {tmp_path / 'secret.mrc'}, which is outside the project folder {project}" in error
     assert main([*command, "--allow-outside"]) == 0
     assert len(read_particles(table)) == 1, "a program that calls the library says itself what it trusts"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.star", "data_\n\nloop_\n_rlnImageName\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n{} 0 0 0\n"),
+        ("p.lst", "0\t{}\n"),
+    ],
+)
+def test_options_that_say_what_a_table_does_not_open_no_way_out(
+    name: str, text: str, elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "project").mkdir()
+    write_map(tmp_path / "secret.mrc", torch.randn(8, 8, 8), 4.0)
+    table = tmp_path / "project" / name
+    table.write_text(text.format(tmp_path / "secret.mrc"))
+    command = ["pack", str(table), "--out", str(elsewhere / "store"), "--tilt-range", "-60", "60", "--voxel-size", "4"]
+    assert main(command) == 2
+    assert "secret.mrc, which is outside the project folder" in capsys.readouterr().err
+    assert main([*command, "--allow-outside"]) == 0

@@ -18,8 +18,7 @@ def convert(
     table: Path,
     out: Path,
     *,
-    to: Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
-    | None = None,
+    to: Target | None = None,
     voxel_size: float | None = None,
     out_voxel_size: float | None = None,
     tomograms: Path | None = None,

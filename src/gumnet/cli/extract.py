@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, say
+from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def extract(
     filament_step: float | None = None,
     filament_twist: float = 0.0,
     random_in_plane: Flag = False,
+    voxel_size: float | None = None,
+    skip_bad: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
-    reading: Reading = READING,
 ) -> None:
     """Cut particles out of tomograms, at picked places or along filaments.
 
@@ -103,6 +104,12 @@ def extract(
         before, right-handed.
     random_in_plane
         Turn each particle about its filament at random.
+    voxel_size
+        Voxel size of the tomograms in Angstrom, where the files do not hold it or
+        hold it wrong.
+    skip_bad
+        Leave out particles that cannot be read, and list them with the reason in
+        bad_particles.txt.
     """
     if filament_step is None and (filament_twist or random_in_plane):
         raise InputError("--filament-twist and --random-in-plane turn about filaments", cure="add --filament-step")
@@ -130,7 +137,7 @@ def extract(
         along_z=filament_step is not None,
     )
     picks = read_picks(table, first_voxel=first_voxel, coordinate_voxel_size_angstrom=coordinate_voxel_size)
-    opened = _open(picks, tomograms, reading.voxel_size, level)
+    opened = _open(picks, tomograms, voxel_size, level)
     if filament_step is not None:
         picks = _filaments(picks, opened, filament_step, filament_twist, random_in_plane, common.first_seed)
     with whole_folder(out, overwrite=output.overwrite) as folder:
@@ -138,7 +145,7 @@ def extract(
         if made.left_out:
             _write_list(folder / LEFT_OUT, made)
         particles = made.particles
-        if reading.skip_bad:
+        if skip_bad:
             particles = drop_unreadable(particles, folder / BAD, overwrite=True)
         write_particles(folder / FOLDER_TABLE, particles, overwrite=True)
     said = [f"{len(particles)} particles of box {box} at {particles.voxel_size_angstrom:.4g} A"]

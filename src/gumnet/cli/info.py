@@ -11,11 +11,10 @@ from gumnet.cli.options import COMMON, Common, Flag, TiltRange, say
 from gumnet.errors import InputError
 
 _KNOWN = (
-    "known are tables of RELION, Warp, M and STOPGAP (.star), Dynamo (.tbl), AV3 (.em) and EMAN2 (.lst, .json), "
-    "folders with particles.star, volumes that are not compressed (.mrc, .mrcs, .map, .rec, .em, .hdf) and weights of "
-    "a Gum-Net (.safetensors)"
+    "known are tables of RELION, Warp, M and STOPGAP (.star), Dynamo (.tbl), AV3 (.em), EMAN2 (.lst, .json) and acryo "
+    "(.csv), folders with particles.star, volumes that are not compressed (.mrc, .mrcs, .map, .rec, .em, .hdf) and "
+    "weights of a Gum-Net (.safetensors)"
 )
-_TABLES = (".star", ".tbl", ".lst", ".json", ".csv")
 
 
 def info(
@@ -62,6 +61,7 @@ def info(
         verify_store(path)
     from gumnet.cli.info_tables import star_facts, table_facts
     from gumnet.io.check import existing_file
+    from gumnet.io.tables import SUFFIXES
     from gumnet.io.volumes import holds_volumes
 
     suffix = path.suffix.lower()
@@ -70,7 +70,7 @@ def info(
         facts = _map_facts(path)
     elif suffix == ".safetensors":
         facts = _model_facts(path)
-    elif path.is_dir() or suffix in (*_TABLES, ".em"):
+    elif path.is_dir() or suffix in SUFFIXES:
         facts = (star_facts(path) if suffix == ".star" else None) or table_facts(path, given, device, memory)
     else:
         existing_file(path, "a file")

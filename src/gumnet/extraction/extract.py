@@ -12,9 +12,10 @@ import torch
 from gumnet.errors import InputError
 from gumnet.extraction.window import background, cut, inside, normalised, share_outside
 from gumnet.geometry.wedge import missing_wedge
-from gumnet.io.picks import CENTRED, COORDINATES, MICROGRAPH, SERIES_PIXEL, Picks
+from gumnet.io.picks import Picks
 from gumnet.io.relion import CTF_IMAGE, IMAGE, PARTICLE_NAME, TOMOGRAMS_FILE
 from gumnet.io.relion_optics import PREMULTIPLIED
+from gumnet.io.relion_pose_table import BINNING, CENTRED, CLASS, COORDINATES, HALF_SET, MICROGRAPH, TILT_PIXEL
 from gumnet.io.relion_poses import ORIGINS_LONG, ORIGINS_PIXELS, SUBTOMOGRAM_ANGLES
 from gumnet.io.relion_table import labels
 from gumnet.io.tomogram_files import bare_name
@@ -215,8 +216,8 @@ def extract(picks: Picks, tomograms: Sequence[Tomogram], config: ExtractConfig) 
         poses=_poses(picks, (exact - where) / config.binning)[kept],
         voxel_size_angstrom=size,
         weights=None if weights is None else SharedWeights(weights, len(kept)),
-        half_sets=labels(table, "rlnRandomSubset", picks.path, largest=2),
-        classes=labels(table, "rlnClassNumber", picks.path),
+        half_sets=labels(table, HALF_SET, picks.path, largest=2),
+        classes=labels(table, CLASS, picks.path),
         names=source.names,
         table=table,
         optics=optics,
@@ -300,6 +301,6 @@ def _tables(
     optics = picks.optics
     if optics is not None:
         optics = optics.drop(columns=[c for c in _STALE_OPTICS if c in optics.columns])
-        if SERIES_PIXEL in optics.columns:
-            optics["rlnTomoSubtomogramBinning"] = size / optics[SERIES_PIXEL].astype(float)
+        if TILT_PIXEL in optics.columns:
+            optics[BINNING] = size / optics[TILT_PIXEL].astype(float)
     return table, optics

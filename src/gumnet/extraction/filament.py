@@ -14,7 +14,8 @@ from torch import Tensor
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion, relion_from_matrix
 from gumnet.geometry.so3 import rotation_from_vector
-from gumnet.io.picks import COORDINATES, MICROGRAPH, TUBE, Picks
+from gumnet.io.picks import Picks
+from gumnet.io.relion_pose_table import COORDINATES, HALF_SET, MICROGRAPH, TUBE
 from gumnet.io.relion_poses import ANGLES
 from gumnet.io.tomogram_volume import Tomogram
 from gumnet.io.tomograms import NAME
@@ -223,5 +224,5 @@ def _table(
     columns |= {column: places[:, i].numpy() for i, column in enumerate(COORDINATES)}
     columns |= {column: angles[:, i].numpy() for i, column in enumerate(ANGLES)}
     columns |= {column: angles[:, i + 1].numpy() for i, column in enumerate(PRIORS)}
-    columns |= {TUBE: tube, TRACK: along.numpy(), FLIP: 0.5, "rlnRandomSubset": half.numpy()}
+    columns |= {TUBE: tube, TRACK: along.numpy(), FLIP: 0.5, HALF_SET: half.numpy()}
     return pd.DataFrame(columns, index=range(len(places)))

@@ -8,6 +8,7 @@ of the crop did, is cut off; contrast is inverted; the background gets mean 0 an
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -82,11 +83,16 @@ def background(box: int, radius: float, axis: Vectors | None = None) -> Mask:
     axis
         Direction of the filament, (3,), of length 1; None for a sphere.
     """
+    if axis is None:
+        return _outside_sphere(box, radius)
     points = voxel_coordinates(box, dtype=torch.float64)
-    distance = points.square().sum(-1)
-    if axis is not None:
-        distance = distance - (points @ axis).square()
-    return distance > radius**2
+    return points.square().sum(-1) - (points @ axis).square() > radius**2
+
+
+@lru_cache(maxsize=1)
+def _outside_sphere(box: int, radius: float) -> Mask:
+    """Return the voxels outside a sphere: the same for every particle, and more work than to cut one."""
+    return voxel_coordinates(box, dtype=torch.float64).square().sum(-1) > radius**2
 
 
 def normalised(volume: Volume, over: Tensor) -> Volume:

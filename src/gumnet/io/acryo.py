@@ -16,7 +16,7 @@ from gumnet.errors import InputError
 from gumnet.geometry.so3 import rotation_from_vector
 from gumnet.io.atomic import write_whole
 from gumnet.io.pose_table import PoseTable
-from gumnet.io.relion_table import numbers, whole
+from gumnet.io.relion_table import numbers, optional_scores, whole_numbers
 from gumnet.io.written import Written
 from gumnet.types import Labels
 
@@ -56,9 +56,9 @@ def read_acryo(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
         column = _LABELS[name]
         if column not in frame:
             return torch.arange(1, n + 1) if name == "numbers" else torch.zeros(n, dtype=torch.int64)
-        return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
+        return whole_numbers(frame, column, path)
 
-    no_scores = torch.full((n,), torch.nan, dtype=torch.float64)
+    scores = optional_scores(frame, _SCORE, path)
     used = [*_PLACE, *_VECTOR, _TOMOGRAM, _SCORE, *_LABELS.values()]
     return PoseTable(
         path=path,
@@ -67,7 +67,7 @@ def read_acryo(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
         coordinates=numbers(frame, _PLACE, path).flip(-1) * _NM / size,
         shifts=torch.zeros(n, 3, dtype=torch.float64),
         tomograms=tuple(frame[_TOMOGRAM].astype(str)) if _TOMOGRAM in frame else ("",) * n,
-        scores=torch.tensor(frame[_SCORE].to_numpy(dtype=float)) if _SCORE in frame else no_scores,
+        scores=torch.full((n,), torch.nan, dtype=torch.float64) if scores is None else scores,
         numbers=labels("numbers"),
         half_sets=labels("half_sets"),
         classes=labels("classes"),

@@ -28,7 +28,6 @@ _SUFFIXES: dict[Target, tuple[str, ...]] = {
 """What the names of files end in, where it is not ``.star``."""
 _MOST_IMAGES = 100
 """Images that are looked for, to see where their names start from."""
-_NAMED = ("rlnImageName", "rlnCtfImage")
 
 
 @dataclass(frozen=True)
@@ -174,18 +173,16 @@ def _with_reachable_images(table: PoseTable, out: Path) -> PoseTable:
 
     Names that are found from the folder of the source and not from that of ``out`` are made absolute.
     """
-    from gumnet.io.relion import absolute_name, split_name
+    from gumnet.io.relion import CTF_IMAGE, IMAGE, absolute_name, split_name
     from gumnet.io.relion_table import find_upwards
 
     extra = table.extra
-    for column in _NAMED:
+    for column in (IMAGE, CTF_IMAGE):
         if column not in extra.columns:
             continue
         files = [split_name(str(name))[1] for name in extra[column].iloc[:_MOST_IMAGES]]
-        file = next((file for file in files if find_upwards(table.path, file) is not None), None)
-        if file is None or find_upwards(out, file) == find_upwards(table.path, file):
-            continue
-        root = find_upwards(table.path, file)
-        assert root is not None
-        extra = extra.assign(**{column: [absolute_name(name, root) for name in extra[column]]})
+        found = ((file, find_upwards(table.path, file)) for file in files)
+        file, root = next(((file, root) for file, root in found if root is not None), ("", None))
+        if root is not None and find_upwards(out, file) != root:
+            extra = extra.assign(**{column: [absolute_name(name, root) for name in extra[column]]})
     return replace(table, extra=extra)

@@ -41,6 +41,7 @@ _OTHERS = {
 _COLUMN = {f"dynamo{name}": number for number, name in _OTHERS.items()}
 _APIX = "dynamoApix"
 """Column 36, where it is not the voxel size of all particles."""
+_MEND = "mend the entry"
 _ALWAYS = ("dynamoAligned", "dynamoAveraged", FTYPE)
 
 
@@ -75,8 +76,8 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
 
     others = {name: column(n) for name, n in _COLUMN.items() if name in _ALWAYS or bool(column(n).any())}
     scores, tilts, size = columns((_SCORE,))[:, 0], columns(_TILTS), column(_VOXEL)
-    if voxel_size_angstrom is None and size.min() > 0 and size.max() - size.min() <= 1e-3 * size.max():
-        voxel_size_angstrom = float(size[0])
+    if size.min() > 0 and size.max() - size.min() <= 1e-3 * size.max():
+        voxel_size_angstrom = float(size[0]) if voxel_size_angstrom is None else voxel_size_angstrom
         others.pop(_APIX, None)
     return PoseTable(
         path=path,
@@ -94,9 +95,6 @@ def read_dynamo(path: str | Path, *, voxel_size_angstrom: float | None = None) -
         voxel_size_angstrom=voxel_size_angstrom,
         extra=pd.DataFrame({name: _integers(v) for name, v in others.items()}, index=range(len(values))),
     )
-
-
-_MEND = "mend the entry"
 
 
 def _values(path: Path) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
 from gumnet.io.check import existing_file
 from gumnet.io.em import read_em_values, write_em_values
 from gumnet.io.pose_table import PoseTable
-from gumnet.io.relion_table import whole
+from gumnet.io.relion_table import numbers, whole
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
 from gumnet.io.written import Written
 
@@ -75,6 +75,10 @@ def read_em_motive_list(path: str | Path, *, voxel_size_angstrom: float | None =
     )
 
 
+def _column(table: PoseTable, name: str) -> NDArray[Any]:
+    return numbers(table.extra, [name], table.path)[:, 0].numpy()
+
+
 def write_em_motive_list(path: Path, table: PoseTable, *, overwrite: bool = False) -> Written:
     """Write a motive list, and beside it ``.doc`` with the names of the tomograms where they are not numbers."""
     table = table.from_corner()
@@ -92,7 +96,7 @@ def write_em_motive_list(path: Path, table: PoseTable, *, overwrite: bool = Fals
         _CLASS: classes.numpy(),
         **dict(zip(_POSITION, table.coordinates.T.numpy(), strict=True)),
         **dict(zip(_SHIFT, table.shifts.T.numpy(), strict=True)),
-        **{_OTHERS[name]: table.extra[name].to_numpy(dtype=float) for name in table.extra if name in _OTHERS},
+        **{_OTHERS[name]: _column(table, name) for name in table.extra if name in _OTHERS},
     }
     values = np.zeros((1, len(table), ROWS))
     for number, column in columns.items():

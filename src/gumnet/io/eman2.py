@@ -19,6 +19,7 @@ import torch
 from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
 from gumnet.io.pose_table import IMAGE, PoseTable
+from gumnet.io.relion import image_entry
 from gumnet.io.written import Written
 
 ALIGN = "xform.align3d"
@@ -174,7 +175,7 @@ def write_eman2(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wri
                 known[_SCORE] = -score
             known |= {name.removeprefix(_THEIRS): c[i] for name, c in columns.items() if name.startswith(_THEIRS)}
             # One row stays one particle even where none has an image: the number is its place.
-            yield *_image(names[i], i), {**known, _OURS: _ours(table, i, columns)}
+            yield *_image(names[i], i, table.path), {**known, _OURS: _ours(table, i, columns)}
 
     with write_whole(path, overwrite=overwrite) as temporary:
         temporary.write_text(_as_json(rows()) if path.suffix.lower() == ".json" else _as_list(rows()), encoding="utf-8")
@@ -183,12 +184,12 @@ def write_eman2(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wri
     return Written((path,), optics, tuple(notes))
 
 
-def _image(name: str, row: int) -> tuple[str, int]:
-    """Return file and number from 0 of an image name."""
-    number, at, file = name.partition("@")
+def _image(name: str, row: int, path: Path) -> tuple[str, int]:
+    """Return file and number from 0 of an image name of the table at ``path``."""
     if not name:
         return "particles.hdf", row
-    return (file, int(number) - 1) if at else (name, 0)
+    file, number = image_entry(name, path)
+    return str(file), number or 0
 
 
 def _ours(table: PoseTable, i: int, columns: Mapping[str, list[Any]]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from gumnet.errors import InputError
 from gumnet.io.mrc_header import read_header
 
 SUFFIXES = (".em", ".mrc", ".rec", ".map")
-STACK_SUFFIXES = (".mrcs", ".mrc", ".hdf")
 _NUMBER = re.compile(r"(\d+)$")
 
 

@@ -15,16 +15,28 @@ import torch
 from torch import Tensor
 
 from gumnet.errors import InputError
-from gumnet.geometry.rigid import matrix_from_relion
 from gumnet.io.check import existing_file, positive_voxel_size
 from gumnet.io.picks_text import read_text_table
+from gumnet.io.relion import CTF_IMAGE, IMAGE
 from gumnet.io.relion_optics import optics_rows, voxel_size_from_table
-from gumnet.io.relion_pose_table import NUMBER, OBJECT, TILTS
+from gumnet.io.relion_pose_table import (
+    CENTRED,
+    CLASS,
+    COORDINATES,
+    HALF_SET,
+    MICROGRAPH,
+    NUMBER,
+    OBJECT,
+    TILT_PIXEL,
+    TILTS,
+    TUBE,
+    counts_particle_pixels,
+)
 from gumnet.io.relion_poses import (
     ORIGINS,
     ORIGINS_LONG,
     ORIGINS_PIXELS,
-    SUBTOMOGRAM_ANGLES,
+    box_rotations,
     poses_from_table,
 )
 from gumnet.io.relion_table import RelionTable, numbers, optional_numbers, read_relion_table
@@ -37,12 +49,8 @@ from gumnet.types import Rotations, Scores, Vectors
 if TYPE_CHECKING:
     import pandas as pd
 
-COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
-CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
-MICROGRAPH, TUBE, SERIES_PIXEL = "rlnMicrographName", "rlnHelicalTubeID", "rlnTomoTiltSeriesPixelSize"
 CountedIn = Literal["tomogram", "series", "images"]
 _OTHER_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix not in (".star", ".csv"))
-_IMAGES = ("rlnImageName", "rlnCtfImage")
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ def read_picks(
     ----------
     path
         RELION STAR file of version 3.0 to 5, or CSV or text with x, y, z; see `gumnet.io.picks_text`. Tables of
-        Dynamo, STOPGAP, AV3, EMAN2 and M as `gumnet.io.convert.read_pose_table` understands them.
+        Dynamo, STOPGAP, AV3, EMAN2 and M as `gumnet.io.tables.read_pose_table` understands them.
     first_voxel
         What the file calls the centre of the first voxel: 0 in RELION, 0.5 in models of IMOD. Tables of other
         programs than RELION are read by their own rule.
@@ -213,11 +221,7 @@ def _orientations(table: RelionTable) -> Poses:
                 path=path,
             )
         offsets = offsets * size
-    angles = optional_numbers(frame, SUBTOMOGRAM_ANGLES, path)
-    poses = replace(poses, shifts=offsets)
-    if angles is None:
-        return poses
-    box = matrix_from_relion(angles)
+    box = box_rotations(frame, path)
     return replace(poses, rotations=box @ poses.rotations, shifts=(box @ offsets[..., None])[..., 0])
 
 
@@ -230,13 +234,13 @@ def _coordinate_sizes(table: RelionTable) -> tuple[Tensor | None, CountedIn]:
     frame, optics = table.particles, table.optics
     if optics is None:
         return None, "tomogram"
-    if NAME in frame.columns and all(str(name).endswith(".tomostar") for name in frame[NAME]):
+    if NAME in frame.columns and counts_particle_pixels(tuple(frame[NAME].astype(str))):
         size = voxel_size_from_table(table)
         if size is not None:
             return torch.full((len(frame),), size, dtype=torch.float64), "images"
-    if SERIES_PIXEL not in optics.columns:
+    if TILT_PIXEL not in optics.columns:
         return None, "tomogram"
-    return numbers(optics, [SERIES_PIXEL], table.path)[optics_rows(table), 0], "series"
+    return numbers(optics, [TILT_PIXEL], table.path)[optics_rows(table), 0], "series"
 
 
 def _tubes(frame: pd.DataFrame) -> tuple[str, ...] | None:
@@ -245,17 +249,14 @@ def _tubes(frame: pd.DataFrame) -> tuple[str, ...] | None:
 
 def _from_pose_table(path: Path, first_voxel: float, voxel_size_angstrom: float | None) -> Picks:
     """Return the places in a table of another program; regions and objects are taken for filaments."""
-    import pandas as pd
-
     table = read_pose_table(path, voxel_size_angstrom=voxel_size_angstrom)
     if first_voxel:
         raise InputError(
             f"tables of {table.program} have a rule for the first voxel", cure="leave out --first-voxel", path=path
         )
     n, size = len(table), table.voxel_size_angstrom
-    frame = table.extra.drop(columns=[c for c in table.extra.columns if c in _IMAGES]).reset_index(drop=True)
-    told = {"rlnRandomSubset": table.half_sets, "rlnClassNumber": table.classes.clamp(min=0), OBJECT: table.objects}
-    told |= {NUMBER: table.numbers}
+    frame = table.extra.drop(columns=[IMAGE, CTF_IMAGE], errors="ignore").reset_index(drop=True)
+    told = {HALF_SET: table.half_sets, CLASS: table.classes.clamp(min=0), OBJECT: table.objects, NUMBER: table.numbers}
     if table.tilt_ranges is not None:
         told |= dict(zip(TILTS, table.tilt_ranges.T, strict=True))
     frame = frame.assign(**{column: values.numpy() for column, values in told.items() if bool(values.any())})
@@ -272,7 +273,7 @@ def _from_pose_table(path: Path, first_voxel: float, voxel_size_angstrom: float 
         voxel_sizes_angstrom=None if size is None else torch.full((n,), size, dtype=torch.float64),
         filaments=tuple(str(int(number)) for number in table.objects),
         scores=table.scores,
-        table=pd.DataFrame(frame, index=range(n)),
+        table=frame,
     )
 
 

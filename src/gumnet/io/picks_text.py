@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gumnet.errors import InputError
+from gumnet.io.relion_pose_table import CLASS, COORDINATES, HALF_SET, TUBE
 from gumnet.io.relion_poses import ANGLES
 from gumnet.io.tomograms import NAME
 
@@ -14,22 +15,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS = {
-    "x": "rlnCoordinateX",
-    "y": "rlnCoordinateY",
-    "z": "rlnCoordinateZ",
+    **dict(zip("xyz", COORDINATES, strict=True)),
     "tomogram": NAME,
     "tomo": NAME,
     "tomo_name": NAME,
-    "filament": "rlnHelicalTubeID",
-    "tube": "rlnHelicalTubeID",
-    "contour": "rlnHelicalTubeID",
-    "rot": ANGLES[0],
-    "tilt": ANGLES[1],
-    "psi": ANGLES[2],
-    "half": "rlnRandomSubset",
-    "class": "rlnClassNumber",
+    "filament": TUBE,
+    "tube": TUBE,
+    "contour": TUBE,
+    **dict(zip(("rot", "tilt", "psi"), ANGLES, strict=True)),
+    "half": HALF_SET,
+    "class": CLASS,
 }
-_TEXT = (NAME, "rlnHelicalTubeID")
+_TEXT = (NAME, TUBE)
 _CURE = "give a first line with the names of the columns: x, y, z and, as needed, tomogram, filament, rot, tilt, psi"
 
 
@@ -98,7 +95,7 @@ def _split(line: str, separator: str | None) -> list[str]:
 
 def _unnamed(first: list[str], line: int, path: Path) -> list[str]:
     """Return the names of the columns of a file that does not name them."""
-    names = [_COLUMNS[axis] for axis in "xyz"]
+    names = list(COORDINATES)
     if len(first) == 3:
         return names
     if len(first) == 4 and _number(first[3]) is None:

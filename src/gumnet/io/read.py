@@ -40,8 +40,7 @@ def read_particles(
     tilt_range
         Lowest and highest tilt of all particles in degrees, for tables without; -90 and 90 where nothing is missing.
     allow_outside
-        Whether a table of RELION may name images outside its project folder. The command line says no unless told
-        otherwise.
+        Whether a table may name images outside its project folder. The command line says no unless told otherwise.
 
     Raises
     ------
@@ -56,7 +55,7 @@ def read_particles(
 
     folder, wedges = (None if p is None else Path(p) for p in (volumes, wedge_list))
     beside = Beside(folder, wedges, tilt_range)
-    return table_particles(path, voxel_size_angstrom=voxel_size_angstrom, beside=beside)
+    return table_particles(path, voxel_size_angstrom=voxel_size_angstrom, beside=beside, allow_outside=allow_outside)
 
 
 def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: bool = False) -> Particles:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from gumnet.errors import InputError
-from gumnet.geometry.rigid import matrix_from_relion
 from gumnet.io.check import positive_voxel_size
 from gumnet.io.pose_table import PoseTable
 from gumnet.io.relion_optics import ONLY_3_0, are_tilt_stacks, optics_rows, voxel_size_from_table
@@ -23,11 +22,12 @@ from gumnet.io.relion_poses import (
     ORIGINS_PIXELS,
     SCORE,
     SUBTOMOGRAM_ANGLES,
+    box_rotations,
     poses_from_table,
 )
-from gumnet.io.relion_table import RelionTable, labels, numbers, optional_numbers, read_relion_table, whole
+from gumnet.io.relion_table import RelionTable, labels, numbers, optional_numbers, read_relion_table, whole_numbers
 from gumnet.io.tomograms import NAME, tomogram_sizes_angstrom
-from gumnet.types import Labels, Rotations
+from gumnet.types import Labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 MICROGRAPH, HALF_SET, CLASS = "rlnMicrographName", "rlnRandomSubset", "rlnClassNumber"
+TUBE = "rlnHelicalTubeID"
+"""Number of the filament that a particle is on."""
 NUMBER, OBJECT, TILTS = "gumnetParticleNumber", "gumnetObject", ("gumnetTiltMin", "gumnetTiltMax")
 """Our own columns, for what RELION has none: tag, region or filament, tilt range in degrees."""
 TILT_PIXEL, BINNING = "rlnTomoTiltSeriesPixelSize", "rlnTomoSubtomogramBinning"
@@ -119,7 +121,7 @@ def _whole(frame: pd.DataFrame, column: str, path: Path) -> Labels:
     """Return a column of whole numbers, which other programs may have made negative; zeros where it is not there."""
     if column not in frame.columns:
         return torch.zeros(len(frame), dtype=torch.int64)
-    return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
+    return whole_numbers(frame, column, path)
 
 
 def _version(table: RelionTable) -> str:
@@ -133,14 +135,8 @@ def _version(table: RelionTable) -> str:
     return "3.0" if table.optics is None else "3.1"
 
 
-def box_rotations(frame: pd.DataFrame, path: Path) -> Rotations:
-    """Return ``A_sub`` (n, 3, 3), from each box to its tomogram; identities where boxes were cut out unturned."""
-    angles = optional_numbers(frame, SUBTOMOGRAM_ANGLES, path)
-    return matrix_from_relion(torch.zeros(len(frame), 3, dtype=torch.float64) if angles is None else angles)
-
-
 def counts_particle_pixels(names: tuple[str, ...]) -> bool:
-    """Return whether Warp wrote the table: then coordinates count pixels of the particles."""
+    """Return whether Warp wrote the table, by names of tomograms: then coordinates count pixels of the particles."""
     return bool(names) and all(name.endswith(".tomostar") for name in names)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from gumnet.io.atomic import check_free
 from gumnet.io.pose_table import IMAGE, PoseTable
+from gumnet.io.relion import CTF_IMAGE
 from gumnet.io.relion_optics import GROUP, PIXEL_SIZE, PREMULTIPLIED, with_optics
 from gumnet.io.relion_pose_table import (
     BINNING,
@@ -21,11 +22,10 @@ from gumnet.io.relion_pose_table import (
     OBJECT,
     TILT_PIXEL,
     TILTS,
-    box_rotations,
     counts_particle_pixels,
 )
-from gumnet.io.relion_poses import ORIGINS, ORIGINS_PIXELS, put_poses
-from gumnet.io.relion_write import portable, set_path
+from gumnet.io.relion_poses import ORIGINS, ORIGINS_PIXELS, box_rotations, put_poses
+from gumnet.io.relion_write import set_path, write_set
 from gumnet.io.star import write_star
 from gumnet.io.tomograms import NAME
 from gumnet.io.written import Written
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Version = Literal["3.0", "3.1", "4", "5"]
-_IMAGES = (IMAGE, "rlnCtfImage")
+_IMAGES = (IMAGE, CTF_IMAGE)
 _OF_STACKS = ["rlnImageDimensionality", "rlnImageSize"]
 
 
@@ -71,16 +71,13 @@ def write_relion(path: Path, table: PoseTable, version: Version, *, overwrite: b
     if optics is not None:
         blocks["optics"] = optics
     blocks["" if version == "3.0" else "particles"] = frame
-    with_set = version in ("4", "5") and table.tomograms_path is not None
-    if with_set:
+    tomograms = table.tomograms_path if version in ("4", "5") else None
+    if tomograms is not None:
         check_free(set_path(path), overwrite=overwrite)
     write_star(path, blocks, overwrite=overwrite)
     files = [path]
-    if with_set:
-        tomograms = str(table.tomograms_path.absolute()) if table.tomograms_path is not None else ""
-        names = {"rlnTomoParticlesFile": path.name, "rlnTomoTomogramsFile": portable(tomograms, path)}
-        write_star(set_path(path), {"": names}, overwrite=overwrite)
-        files.append(set_path(path))
+    if tomograms is not None:
+        files.append(write_set(path, str(tomograms.absolute()), overwrite=overwrite))
     return Written(tuple(files), left_out, tuple(notes))
 
 

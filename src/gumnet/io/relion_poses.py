@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.geometry.rigid import matrix_from_relion, relion_from_matrix
-from gumnet.io.relion_table import numbers, optional_numbers
+from gumnet.io.relion_table import numbers, optional_numbers, optional_scores
 from gumnet.particles import Poses
 from gumnet.types import Rotations
 
@@ -64,20 +63,11 @@ def poses_from_table(frame: pd.DataFrame, voxel_size_angstrom: float | None, pat
         in_pixels = optional_numbers(frame, ORIGINS_PIXELS, path)
         if in_pixels is not None:
             origins = in_pixels
-    scores = _optional(frame, SCORE, path)
+    scores = optional_scores(frame, SCORE, path)
     if scores is None:
         scores = torch.full((len(frame),), math.nan, dtype=torch.float64)
-    return Poses(rotations, -origins, scores, _optional(frame, CONFIDENCE, path), _optional(frame, SPREAD, path))
-
-
-def _optional(frame: pd.DataFrame, column: str, path: Path) -> Tensor | None:
-    """Return a column of ours, NaN for particles that have no value; None where it is not there."""
-    if column not in frame.columns:
-        return None
-    try:
-        return torch.tensor(frame[column].to_numpy(dtype=float))
-    except ValueError:
-        raise InputError(f"column {column} holds what is no number", cure="mend the entry", path=path) from None
+    confidences, spreads = (optional_scores(frame, column, path) for column in (CONFIDENCE, SPREAD))
+    return Poses(rotations, -origins, scores, confidences, spreads)
 
 
 def _voxel_size_for(origins: torch.Tensor, voxel_size: float | None, column: str, path: Path) -> float:
@@ -92,11 +82,15 @@ def _voxel_size_for(origins: torch.Tensor, voxel_size: float | None, column: str
     )
 
 
+def box_rotations(frame: pd.DataFrame, path: Path) -> Rotations:
+    """Return ``A_sub`` (n, 3, 3), from each box to its tomogram; identities where boxes were cut out unturned."""
+    angles = optional_numbers(frame, SUBTOMOGRAM_ANGLES, path)
+    return matrix_from_relion(torch.zeros(len(frame), 3, dtype=torch.float64) if angles is None else angles)
+
+
 def tomogram_rotations(frame: pd.DataFrame, path: Path) -> Rotations:
     """Return the orientations (n, 3, 3) of the particles in their tomograms: ``A_sub @ A_particle``."""
-    rotations = matrix_from_relion(numbers(frame, ANGLES, path))
-    subtomogram = optional_numbers(frame, SUBTOMOGRAM_ANGLES, path)
-    return rotations if subtomogram is None else matrix_from_relion(subtomogram) @ rotations
+    return box_rotations(frame, path) @ matrix_from_relion(numbers(frame, ANGLES, path))
 
 
 def put_poses(frame: pd.DataFrame, poses: Poses, voxel_size_angstrom: float) -> pd.DataFrame:

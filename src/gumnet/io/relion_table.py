@@ -168,4 +168,19 @@ def whole(values: Tensor, what: str, path: Path) -> Tensor:
     return values.to(torch.int64)
 
 
+def whole_numbers(frame: pd.DataFrame, column: str, path: Path) -> Tensor:
+    """Return a column of whole numbers (n,), which may be negative, as int64."""
+    return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
+
+
+def optional_scores(frame: pd.DataFrame, column: str, path: Path) -> Tensor | None:
+    """Return a column of numbers (n,), NaN for particles that have no value; None where it is not there."""
+    if column not in frame.columns:
+        return None
+    try:
+        return torch.from_numpy(frame[column].to_numpy(dtype=np.float64, copy=True))
+    except (ValueError, TypeError):
+        raise InputError(f"column {column} holds what is no number", cure=_MEND, path=path) from None
+
+
 _MEND = "mend the entry"

@@ -74,8 +74,7 @@ def write_particles(
     write_star(path, blocks, overwrite=overwrite)
     tomograms = _column(particles.optics, TOMOGRAMS_FILE)
     if tomograms is not None:
-        names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: portable(str(tomograms), path)}
-        write_star(set_path(path), {"": names}, overwrite=overwrite)
+        write_set(path, str(tomograms), overwrite=overwrite)
 
 
 def ctf_from_weights(weights: Weights) -> Tensor:
@@ -105,6 +104,13 @@ def check_tables_free(path: Path, particles: Particles, *, overwrite: bool = Fal
 def set_path(path: Path) -> Path:
     """Return where the optimisation set of a particle table is written."""
     return path.with_name(f"{path.stem}_optimisation_set.star")
+
+
+def write_set(path: Path, tomograms: str, *, overwrite: bool = False) -> Path:
+    """Write the optimisation set of a particle table with its tomograms, and return where it is."""
+    names = {"rlnTomoParticlesFile": path.name, TOMOGRAMS_FILE: portable(tomograms, path)}
+    write_star(set_path(path), {"": names}, overwrite=overwrite)
+    return set_path(path)
 
 
 def _column(frame: pd.DataFrame | None, column: str) -> Any:

@@ -16,7 +16,7 @@ from gumnet.errors import InputError
 from gumnet.geometry.rigid import euler_from_matrix, matrix_from_euler
 from gumnet.io.atomic import check_free
 from gumnet.io.pose_table import PoseTable
-from gumnet.io.relion_table import numbers, require_columns, whole
+from gumnet.io.relion_table import numbers, require_columns, whole_numbers
 from gumnet.io.star import read_star, write_star
 from gumnet.io.tomogram_numbers import check_names, names_of, numbers_of, write_names
 from gumnet.io.tomograms import tilt_series_of
@@ -74,11 +74,6 @@ def read_stopgap(path: str | Path, *, voxel_size_angstrom: float | None = None) 
         voxel_size_angstrom=voxel_size_angstrom,
         extra=extra,
     )
-
-
-def whole_numbers(frame: pd.DataFrame, column: str, path: Path) -> Labels:
-    """Return a column of whole numbers (n,), which may be negative, as int64."""
-    return whole(numbers(frame, [column], path)[:, 0], f"column {column}", path)
 
 
 def _half_sets(frame: pd.DataFrame, path: Path) -> Labels:

@@ -9,8 +9,9 @@ from gumnet.errors import InputError
 from gumnet.io.check import positive_voxel_size
 from gumnet.io.mrc import MrcSource
 from gumnet.io.numbered_volumes import volume_names
+from gumnet.io.outside import check_inside
 from gumnet.io.pose_table import IMAGE, PoseTable
-from gumnet.io.relion import absolute_name, first_readable, image_entry, images_root
+from gumnet.io.relion import CTF_IMAGE, absolute_name, first_readable, image_entry, images_root
 from gumnet.io.relion_pose_table_write import relion_frame
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.tables import read_pose_table
@@ -39,10 +40,17 @@ class Beside:
     tilt_range: tuple[float, float] | None = None
 
 
-def table_particles(path: str | Path, *, voxel_size_angstrom: float | None, beside: Beside) -> Particles:
+def table_particles(
+    path: str | Path, *, voxel_size_angstrom: float | None, beside: Beside, allow_outside: bool = True
+) -> Particles:
     """Return the particles of a table; volumes are read later, batch by batch.
 
     Weights are the missing wedges of the tilt ranges. The table of the result is RELION's, with all other columns.
+
+    Parameters
+    ----------
+    allow_outside
+        Whether images that the table names may lie outside the project folder; see `gumnet.io.outside`.
 
     Raises
     ------
@@ -50,14 +58,14 @@ def table_particles(path: str | Path, *, voxel_size_angstrom: float | None, besi
         If the volumes, the voxel size or the tilt ranges are not known, naming the option that gives them.
     """
     table = read_pose_table(path, voxel_size_angstrom=voxel_size_angstrom)
-    if table.stacks_2d or "rlnCtfImage" in table.extra:
+    if table.stacks_2d or CTF_IMAGE in table.extra:
         raise InputError(
             "the table names its images and their Fourier weights",
             cure="leave out --volumes, --wedge-list and --tilt-range",
             path=table.path,
         )
     table = with_tilts(table, beside.wedge_list, beside.tilt_range)
-    names = _names(table, beside.volumes)
+    names = _names(table, beside.volumes, allow_outside)
     entries = tuple(image_entry(name, table.path) for name in names)
     header = first_readable(entries)
     # A table of M counts Angstrom, which says nothing of the volumes.
@@ -96,9 +104,11 @@ def table_particles(path: str | Path, *, voxel_size_angstrom: float | None, besi
     )
 
 
-def _names(table: PoseTable, volumes: Path | None) -> list[str]:
+def _names(table: PoseTable, volumes: Path | None, allow_outside: bool) -> list[str]:
     """Return the whole paths of the images, as RELION tables name them."""
     if IMAGE in table.extra and volumes is None:
         root = images_root(table.extra, IMAGE, table.path)
+        if not allow_outside:
+            check_inside(table.extra[IMAGE].astype(str), root, table.path)
         return [absolute_name(name, root) for name in table.extra[IMAGE]]
     return volume_names(table.numbers.tolist(), table.path.parent if volumes is None else volumes, table.path)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.io.pose_table import FTYPE, PoseTable
-from gumnet.io.relion_table import numbers, whole
+from gumnet.io.relion_table import numbers, whole_numbers
 from gumnet.io.star import read_star, write_star
 from gumnet.io.tomogram_numbers import numbers_of
 from gumnet.io.tomograms import Tomograms
@@ -33,7 +33,7 @@ def read_wedge_list(path: str | Path) -> dict[int, tuple[float, float]]:
     if BLOCK not in blocks:
         raise InputError(f"there is no data_{BLOCK}", cure="give a wedge list of STOPGAP", path=path)
     frame = blocks[BLOCK]
-    tomograms = whole(numbers(frame, ["tomo_num"], path)[:, 0], "column tomo_num", path)
+    tomograms = whole_numbers(frame, "tomo_num", path)
     tilts = numbers(frame, ["tilt_angle"], path)[:, 0]
     ranges = {}
     for number in sorted(set(tomograms.tolist())):

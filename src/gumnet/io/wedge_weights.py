@@ -13,6 +13,7 @@ from torch import Tensor
 from gumnet.errors import InputError
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.io.pose_table import FTYPE
+from gumnet.io.relion_table import numbers
 from gumnet.particles import InMemory, SharedWeights, Source
 from gumnet.types import Weights
 
@@ -75,7 +76,7 @@ def wedge_source(tilt_ranges: Tensor, box: int, extra: pd.DataFrame, path: Path)
     """
     ranges = [(low, high) for low, high in tilt_ranges.tolist()]
     if FTYPE in extra.columns:
-        kinds = extra[FTYPE].to_numpy()
+        kinds = numbers(extra, [FTYPE], path)[:, 0].tolist()
         for i, kind in enumerate(kinds):
             if kind not in (_FULL, _ABOUT_Y):
                 raise InputError(
