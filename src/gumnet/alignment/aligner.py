@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 
@@ -17,6 +17,9 @@ from gumnet.types import Volume, Volumes, Weights
 
 if TYPE_CHECKING:
     from gumnet.model.gumnet import GumNet
+    from gumnet.model.matched_filter import MatchedFilter
+
+    Model: TypeAlias = GumNet | MatchedFilter | str | Path | None
 
 DEFAULT_MAX_SHIFT = 0.25
 """Largest shift along each axis, in boxes, unless another is asked for.
@@ -40,7 +43,8 @@ class AlignerOptions:
         Highest frequency that is used, in cycles per voxel; all below Nyquist unless given, each shell weighted by its
         signal-to-noise.
     model
-        Network, or path of its weights, for the methods that need one.
+        Network, or path of its weights: a Gum-Net for "gumnet", or a matched filter for "matched", which else takes the
+        one that ships with the package.
     min_frequency
         Lowest frequency that is used, in cycles per voxel; all but the mean unless given.
     mask
@@ -54,7 +58,7 @@ class AlignerOptions:
     refine: bool = True
     max_shift: float | None = None
     max_frequency: float | None = None
-    model: GumNet | str | Path | None = None
+    model: Model = None
     min_frequency: float | None = None
     mask: Volume | None = None
     symmetry: PointGroup | None = None
@@ -114,8 +118,10 @@ def _fill() -> None:
     from gumnet.alignment.baselines import BaselineAligner
     from gumnet.alignment.exhaustive import ExhaustiveAligner
     from gumnet.alignment.learned import LearnedAligner
+    from gumnet.alignment.matched import matched_aligner
 
     METHODS.setdefault("exhaustive", ExhaustiveAligner.make)
+    METHODS.setdefault("matched", matched_aligner)
     METHODS.setdefault("gumnet", LearnedAligner.make)
     METHODS.setdefault("ht", BaselineAligner.ht)
     METHODS.setdefault("fa", BaselineAligner.fa)

@@ -11,11 +11,14 @@ from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.finish import at_priors, compare, finish
 from gumnet.alignment.score import Candidates
 from gumnet.errors import InputError
+from gumnet.model.gumnet import GumNet
+from gumnet.model.matched_filter import MatchedFilter
+from gumnet.model.weights import load_model
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
 if TYPE_CHECKING:
-    from gumnet.model.gumnet import GumNet
+    from gumnet.alignment.aligner import Model
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,7 @@ class LearnedAligner:
     @classmethod
     def make(cls, options: AlignerOptions, device: torch.device) -> LearnedAligner:
         """Return the aligner, with the network loaded if its path was given."""
-        from gumnet.model.gumnet import GumNet
-        from gumnet.model.weights import load_model
-
-        model = options.model
-        if model is None:
-            raise InputError(
-                "method 'gumnet' needs a model",
-                cure="train one with `gumnet train`, and give its model.safetensors as --model, or as model= in Python",
-            )
-        if isinstance(model, GumNet):
-            return cls(options, device, model)
-        return cls(options, device, load_model(model).to(device))
+        return cls(options, device, as_network(options.model).to(device))
 
     def align(
         self,
@@ -81,6 +73,24 @@ class LearnedAligner:
         finally:
             self.model.train(training)
         return Poses.of(rotations, shifts)
+
+
+def as_network(model: Model) -> GumNet:
+    """Return a Gum-Net: itself, or that of a file.
+
+    Raises
+    ------
+    InputError
+        If there is none, or another model was given.
+    """
+    if model is None:
+        raise InputError(
+            "method 'gumnet' needs a model",
+            cure="train one with `gumnet train`, and give its model.safetensors as --model, or as model= in Python",
+        )
+    if isinstance(model, MatchedFilter):
+        raise InputError("method 'gumnet' takes a Gum-Net, not a matched filter", cure="use method 'matched'")
+    return model if isinstance(model, GumNet) else load_model(model)
 
 
 def check_box(model: GumNet, box: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from gumnet.types import Weights
 if TYPE_CHECKING:
     from typing import Any
 
-    from gumnet.model.gumnet import GumNet
+    from gumnet.alignment.aligner import Model
 
 
 def align_pairs(
@@ -31,7 +30,7 @@ def align_pairs(
     weights_a: Tensor | npt.NDArray[Any] | None = None,
     weights_b: Tensor | npt.NDArray[Any] | None = None,
     method: str = "exhaustive",
-    model: GumNet | str | Path | None = None,
+    model: Model = None,
     refine: bool = True,
     max_shift: float | None = None,
     device: str = "auto",
@@ -48,9 +47,10 @@ def align_pairs(
         Fourier weights in rfftn layout, 0 or more: (N, N, N // 2 + 1) for all or (n, N, N, N // 2 + 1); None where
         everything was observed. For a missing wedge see `gumnet.geometry.wedge.missing_wedge`.
     method
-        "exhaustive"; "gumnet", which needs a ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", which needs a
+        ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
     model
-        Network, or path of its weights.
+        Network, or path of its weights; "matched" takes the shipped one unless given.
     refine
         Whether to refine the poses continuously.
     max_shift
@@ -68,7 +68,7 @@ def align_pairs(
         n poses in float64 on the CPU. The scores are constrained correlations on the shared observed region, with each
         shell weighted by its signal-to-noise (`gumnet.alignment.score`); 1 is a perfect match of two
         noise-free volumes whose density lies within the mask (a third of the box; `score.default_mask`). Poses
-        of method "exhaustive" have confidences and angular spreads too (`gumnet.alignment.confidence`).
+        of methods "exhaustive" and "matched" have confidences and angular spreads too (`gumnet.alignment.confidence`).
     """
     a, b = as_stack(a, "a"), as_stack(b, "b")
     if a.shape != b.shape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,9 +31,9 @@ from gumnet.progress import progress
 from gumnet.types import Volume, Weights
 
 if TYPE_CHECKING:
-    from gumnet.model.gumnet import GumNet
+    from gumnet.alignment.aligner import Model
 
-_SEARCH_NEAR = ("exhaustive",)
+_SEARCH_NEAR = ("exhaustive", "matched")
 """Methods that search about the poses that particles have; the others only refine these."""
 
 _BATCH_ELSEWHERE = 128
@@ -48,7 +47,8 @@ class AlignConfig:
     Parameters
     ----------
     method
-        "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", which needs a
+        model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
         Whether to refine the poses continuously.
     local
@@ -63,7 +63,7 @@ class AlignConfig:
         Finest resolution that is used; all that the voxels hold unless given, each shell weighted by its
         signal-to-noise.
     model
-        Network, or path of its weights, for method "gumnet".
+        Network, or path of its weights, for method "gumnet", or for "matched", which else takes the one that ships.
     device
         auto, cpu, cuda or cuda:N.
     batch_size
@@ -89,7 +89,7 @@ class AlignConfig:
     max_shift: float | None = None
     symmetry: str = "C1"
     low_pass_angstrom: float | None = None
-    model: GumNet | str | Path | None = None
+    model: Model = None
     device: str = "auto"
     batch_size: int | None = None
     high_pass_angstrom: float | None = None

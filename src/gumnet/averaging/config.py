@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from torch import Tensor
@@ -12,7 +11,7 @@ from gumnet.errors import InputError
 from gumnet.geometry.symmetry import point_group
 
 if TYPE_CHECKING:
-    from gumnet.model.gumnet import GumNet
+    from gumnet.alignment.aligner import Model
 
 Start = Literal["auto", "halves", "together", "pairs", "blob"]
 
@@ -37,7 +36,8 @@ class AverageConfig:
         (`gumnet.averaging.paired`), by ``method``; random starts where these agree on nothing. "blob": the average of
         each half as it is, without transformation, as a start for methods other than "exhaustive".
     method
-        "exhaustive"; "gumnet", which needs a model; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", which needs a
+        model; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
         Whether to refine poses continuously.
     symmetry
@@ -54,7 +54,7 @@ class AverageConfig:
         Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on
         unless given.
     model
-        Network, or path of its weights, for method "gumnet".
+        Network, or path of its weights, for method "gumnet", or for "matched", which else takes the one that ships.
     seed
         Deals particles without a half set to one, and draws the starts.
     device
@@ -73,7 +73,7 @@ class AverageConfig:
     initial: Tensor | None = None
     low_pass_angstrom: float | None = None
     max_shift: float | None = None
-    model: GumNet | str | Path | None = None
+    model: Model = None
     seed: int = 0
     device: str = "auto"
     batch_size: int | None = None

@@ -8,12 +8,12 @@ particles, K at a time, and each is then averaged by itself, its halves starting
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gumnet.alignment.learned import check_box
+from gumnet.alignment.learned import as_network, check_box
+from gumnet.alignment.matched import as_filter
 from gumnet.averaging.begin import STARTED_TOGETHER, Beginning, begin, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
@@ -23,7 +23,6 @@ from gumnet.averaging.result import Average, OnIteration, OnStart
 from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.journal import Journal
-from gumnet.model.weights import load_model
 from gumnet.particles import Particles, Poses
 
 _LEAST_PARTICLES = 2
@@ -71,11 +70,13 @@ def average(
                 f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
                 cure="crop, pad or resample it to the box and voxel size of the particles",
             )
-    if config.method == "gumnet" and config.model is not None:
-        # Loaded once, and not for each half and iteration; and looked at before first maps take their time.
-        model = load_model(config.model) if isinstance(config.model, str | Path) else config.model
+    # Loaded once, and not for each half and iteration; and looked at before first maps take their time.
+    if config.method == "gumnet":
+        model = as_network(config.model)
         check_box(model, box)
         config = replace(config, model=model)
+    elif config.method == "matched":
+        config = replace(config, model=as_filter(config.model))
     kept = Checkpoint(journal)
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.

@@ -36,7 +36,7 @@ def align(
     out: Path,
     reference: Path | None = None,
     pairs: Path | None = None,
-    method: Literal["exhaustive", "gumnet", "ht", "fa"] = "exhaustive",
+    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa"] = "exhaustive",
     model: Path | None = None,
     no_refine: Flag = False,
     symmetry: str = "C1",
@@ -83,10 +83,12 @@ def align(
     pairs
         CSV with columns a and b: rows of the table, from 1. b is aligned to a.
     method
-        Search over all rotations and shifts, a trained Gum-Net, or a classical
+        Search over all rotations and shifts (exhaustive), the same on volumes that a
+        learned filter cleaned (matched), a trained Gum-Net, or a classical
         baseline: H-T align or F&A align.
     model
-        Weights of a trained Gum-Net, for --method gumnet.
+        Weights: a trained Gum-Net for --method gumnet, a matched filter for --method
+        matched in place of the one that ships with gumnet.
     no_refine
         Leave out the local refinement that follows the search or the network.
     symmetry

@@ -47,7 +47,7 @@ def average(
     initial: Path | None = None,
     mask: str | None = None,
     symmetry: str = "C1",
-    method: Literal["exhaustive", "gumnet", "ht", "fa"] = "exhaustive",
+    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa"] = "exhaustive",
     model: Path | None = None,
     no_refine: Flag = False,
     max_shift: float | None = None,
@@ -103,10 +103,12 @@ def average(
         Point group of the structure in RELION's setting, such as C7, D2, O or
         I1. Particles count at all equivalent poses: give only what is known.
     method
-        Search over all rotations and shifts, a trained Gum-Net, or a classical
+        Search over all rotations and shifts (exhaustive), the same on volumes that a
+        learned filter cleaned (matched), a trained Gum-Net, or a classical
         baseline: H-T align or F&A align.
     model
-        Weights of a trained Gum-Net, for --method gumnet.
+        Weights: a trained Gum-Net for --method gumnet, a matched filter for --method
+        matched in place of the one that ships with gumnet.
     no_refine
         Leave out the local refinement of poses.
     max_shift

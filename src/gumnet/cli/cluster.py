@@ -40,7 +40,7 @@ def cluster(
     *,
     out: Path,
     k: int | None = None,
-    method: Literal["exhaustive", "gumnet", "ht", "fa", "poses"] = "exhaustive",
+    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa", "poses"] = "exhaustive",
     linkage: Literal["complete", "average", "ward", "single"] = "complete",
     model: Path | None = None,
     refine: bool | None = None,
@@ -81,13 +81,15 @@ def cluster(
     k
         How many classes; suggested unless given.
     method
-        Search over all rotations and shifts, a trained Gum-Net, a classical baseline
+        Search over all rotations and shifts (exhaustive), the same on volumes that a
+        learned filter cleaned (matched), a trained Gum-Net, a classical baseline
         (H-T align or F&A align), or the poses of the table as they are.
     linkage
         Distance of two groups of particles: that of the farthest two, the mean of all
         pairs, the growth of the variance, or that of the nearest two.
     model
-        Weights of a trained Gum-Net, for --method gumnet.
+        Weights: a trained Gum-Net for --method gumnet, a matched filter for --method
+        matched in place of the one that ships with gumnet.
     refine
         Refine the poses of each pair. Done after a search unless --no-refine is
         given; with --method poses only if --refine is, and then it takes as long

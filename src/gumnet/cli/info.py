@@ -13,7 +13,7 @@ from gumnet.errors import InputError
 _KNOWN = (
     "known are tables of RELION, Warp, M and STOPGAP (.star), Dynamo (.tbl), AV3 (.em), EMAN2 (.lst, .json) and acryo "
     "(.csv), folders with particles.star, volumes that are not compressed (.mrc, .mrcs, .map, .rec, .em, .hdf) and "
-    "weights of a Gum-Net (.safetensors)"
+    "weights of networks (.safetensors)"
 )
 
 
@@ -100,11 +100,14 @@ def _map_facts(path: Path) -> dict[str, Any]:
 def _model_facts(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from gumnet.model.weights import load_model
+    from gumnet.model.matched_filter import load_filter
+    from gumnet.model.weights import is_filter, load_model
 
-    model = load_model(path)
+    filters = is_filter(path)
+    model = load_filter(path) if filters else load_model(path)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"format": "Gum-Net weights", "parameters": parameters, **asdict(model.config)}
+    kind = "weights of a matched filter" if filters else "Gum-Net weights"
+    return {"format": kind, "parameters": parameters, **asdict(model.config)}
 
 
 def _in_words(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gumnet.alignment.to_reference import AlignConfig
@@ -12,7 +11,7 @@ from gumnet.errors import InputError
 from gumnet.types import Volume
 
 if TYPE_CHECKING:
-    from gumnet.model.gumnet import GumNet
+    from gumnet.alignment.aligner import Model
 
 POSES = "poses"
 """The method that takes the poses of the table in place of those that a search finds."""
@@ -27,8 +26,9 @@ class ClusterConfig:
     k
         How many classes; suggested (`gumnet.clustering.suggest`) unless given.
     method
-        How the two particles of a pair are aligned: "exhaustive"; "gumnet", which needs a model; the baselines "ht" and
-        "fa"; or "poses", which puts all particles on one reference by the poses they have and searches nothing.
+        How the two particles of a pair are aligned: "exhaustive"; "matched", the same search on volumes that a learned
+        filter cleaned; "gumnet", which needs a model; the baselines "ht" and "fa"; or "poses", which puts all
+        particles on one reference by the poses they have and searches nothing.
     linkage
         Distance of two groups: that of their farthest particles ("complete", as in the Gum-Net paper), the mean of all
         their pairs ("average"), that of the nearest ("single"), or the growth of the variance ("ward").
@@ -44,7 +44,7 @@ class ClusterConfig:
         Soft mask (N, N, N), 0 to 1, about the centre of the first particle of a pair or, with "poses", on the
         reference; a soft sphere of a third of the box unless given.
     model
-        Network, or path of its weights, for method "gumnet".
+        Network, or path of its weights, for method "gumnet", or for "matched", which else takes the one that ships.
     device
         auto, cpu, cuda or cuda:N.
     batch_size
@@ -63,7 +63,7 @@ class ClusterConfig:
     low_pass_angstrom: float | None = None
     high_pass_angstrom: float | None = None
     mask: Volume | None = None
-    model: GumNet | str | Path | None = None
+    model: Model = None
     device: str = "auto"
     batch_size: int | None = None
     memory_gigabytes: float | None = None

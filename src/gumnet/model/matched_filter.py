@@ -26,7 +26,7 @@ from gumnet.alignment.band import MODEL_ERROR, ShellPower, shell_power
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import resize, shell_indices, spread_shells, to_fourier, to_real
 from gumnet.io.atomic import write_whole
-from gumnet.model.weights import check_tensors, read_tensors, write_tensors
+from gumnet.model.weights import FILTER, check_tensors, read_tensors, write_tensors
 from gumnet.types import Volumes, Weights
 
 _TINY = 1e-30
@@ -245,7 +245,7 @@ def crop_half(values: Tensor, grid: int) -> Tensor:
 def save_filter(path: str | Path, model: MatchedFilter, *, overwrite: bool = False) -> None:
     """Write a matched filter to a safetensors file, its architecture in the header."""
     with write_whole(path, overwrite=overwrite) as temporary:
-        write_tensors(temporary, model.state_dict(), {"matched_filter": json.dumps(asdict(model.config))})
+        write_tensors(temporary, model.state_dict(), {FILTER: json.dumps(asdict(model.config))})
 
 
 def load_filter(path: str | Path) -> MatchedFilter:
@@ -257,9 +257,9 @@ def load_filter(path: str | Path) -> MatchedFilter:
         If the file is missing, is no such file, or does not hold the weights that its header promises.
     """
     tensors, header = read_tensors(path)
-    if "matched_filter" not in header:
+    if FILTER not in header:
         raise InputError("holds no matched filter", cure=_OURS, path=path)
-    model = MatchedFilter(_config_from_json(header["matched_filter"], path))
+    model = MatchedFilter(_config_from_json(header[FILTER], path))
     check_tensors(tensors, model.state_dict(), path)
     model.load_state_dict(tensors)
     return model.eval()

@@ -18,6 +18,9 @@ from gumnet.model.gumnet import GumNet, GumNetConfig
 FORMAT = "gumnet-1"
 """Marks our files, and the meaning of their header."""
 
+FILTER = "matched_filter"
+"""Where the header of a matched filter's file holds its architecture; a Gum-Net's holds it as ``network``."""
+
 _OURS = "give a model.safetensors that `gumnet train` wrote"
 
 
@@ -62,6 +65,11 @@ def load_model(path: str | Path, *, box: int | None = None) -> GumNet:
     model = GumNet(model.config)
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def is_filter(path: str | Path) -> bool:
+    """Return whether a file of weights of ours holds a matched filter, and not a Gum-Net."""
+    return FILTER in read_tensors(path)[1]
 
 
 def config_to_json(config: GumNetConfig) -> str:
