@@ -1,0 +1,194 @@
+"""Training of a matched filter: first to remove noise, then by contrast.
+
+What noise looks like and what structures do is learned best from the noise-free volumes, which simulation has: every
+voxel of every particle tells something, where a pair tells one choice among rotations. Contrast then makes of it what a
+search needs.
+
+A structure is new in every step, and so is the noise, so that only what sets any structure apart from any noise can be
+learned.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from gumnet.io.atomic import claim_folder, write_whole
+from gumnet.model.matched_filter import MatchedFilter, save_filter
+from gumnet.model.weights import check_tensors, read_tensors, write_tensors
+from gumnet.progress import progress
+from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
+from gumnet.training.contrast import clean, contrast_loss, denoising_loss
+from gumnet.training.contrast_config import ContrastConfig
+from gumnet.training.contrast_data import Views, ViewSource
+from gumnet.training.contrast_structures import training_structures
+from gumnet.training.data import stream
+from gumnet.types import Volumes
+
+_BOX = 32
+_RECORD_EVERY = 20
+_MICROSCOPES, _START, _STEP = range(10, 13)
+_NETWORK, _AVERAGED, _OPTIMISER = "network.", "averaged.", "optimiser."
+
+
+class Drawer(Protocol):
+    """Where views come from."""
+
+    def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
+        """Return views (groups * views), each group of one structure."""
+
+
+def train_matched(
+    config: ContrastConfig,
+    out: str | Path,
+    *,
+    structures: Volumes | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> MatchedFilter:
+    """Train a matched filter on simulated particles, and return the running average of its weights.
+
+    ``out`` gets run.json, metrics.jsonl (one JSON object every few steps), checkpoint.safetensors and, with every
+    checkpoint, model.safetensors, the averaged filter. One seed gives one result, interrupted and resumed or not.
+
+    Parameters
+    ----------
+    structures
+        To train on, (k, N, N, N); those of `gumnet.training.contrast_structures` unless given.
+    resume
+        Go on after the last checkpoint of the run in ``out``.
+    overwrite
+        Start anew in a folder that holds something already.
+    """
+    run = {**asdict(config), "given_structures": 0 if structures is None else len(structures)}
+    folder = open_run(out, run, resume=resume, overwrite=overwrite)
+    if structures is None:
+        structures = training_structures(config.structures, _BOX, config.structure_seed)
+    source = ViewSource(
+        structures,
+        config.network.grid,
+        microscopes=config.microscopes,
+        snr=config.snr,
+        generator=stream(config.seed, _MICROSCOPES),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(config.seed, _START).initial_seed())
+        model = MatchedFilter(config.network)
+    return fit(model, source, config, folder, resume=resume)
+
+
+def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
+    """Return the folder of a run that starts, or that goes on with the same description."""
+    if resume:
+        check_run(Path(out), run)
+        return Path(out)
+    folder = claim_folder(out, overwrite=overwrite)
+    write_run(folder, run)
+    return folder
+
+
+def fit(model: MatchedFilter, source: Drawer, config: ContrastConfig, folder: Path, *, resume: bool) -> MatchedFilter:
+    """Train a filter on views, and return the running average of its weights; see `train_matched` for the files."""
+    averaged = copy.deepcopy(model)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    start = _load(folder, model, averaged, optimiser) if resume else 0
+    begun = time.perf_counter()
+    losses: list[dict[str, float]] = []
+    with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
+        display.advance(start)
+        for step in range(start, config.steps):
+            generator = stream(config.seed, _STEP, step)
+            first = step < config.denoising_steps
+            # Noise is learned best from as many structures as a step can hold.
+            shape = (config.groups * config.views, 1) if first else (config.groups, config.views)
+            views = source.draw(*shape, generator)
+            cleaned = clean(model, views, config)
+            denoising = denoising_loss(cleaned, views)
+            optimiser.zero_grad(set_to_none=True)
+            if first:
+                torch.autograd.backward(denoising)
+                losses.append({"denoising": float(denoising.detach())})
+            else:
+                contrast, won = contrast_loss(model, cleaned, views, config, generator)
+                torch.autograd.backward(contrast.mean() + config.denoising * denoising)
+                losses.append(
+                    {
+                        "denoising": float(denoising.detach()),
+                        "contrast": float(contrast.mean().detach()),
+                        "right": float(won.mean()),
+                    }
+                )
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, config)
+            optimiser.step()
+            _average(averaged, model, step)
+            display.advance(1)
+            last = step + 1 in (config.denoising_steps, config.steps)
+            if (step + 1) % _RECORD_EVERY == 0 or last:
+                means = {key: sum(entry[key] for entry in losses) / len(losses) for key in losses[-1]}
+                record = {"step": step + 1, **means, "seconds": round(time.perf_counter() - begun, 1)}
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                losses = []
+            if (step + 1) % config.save_every == 0 or last:
+                _save(folder, model, averaged, optimiser, step + 1)
+    return averaged.eval()
+
+
+def learning_rate(step: int, config: ContrastConfig) -> float:
+    """Return the step size of one step, counted from 0; both parts of the training rise and fall by themselves."""
+    done, steps = 0, min(config.denoising_steps, config.steps)
+    if step >= config.denoising_steps:
+        done, steps = config.denoising_steps, config.steps - config.denoising_steps
+    rising = max(1, round(config.warmup * steps))
+    if step - done < rising:
+        return config.learning_rate * (step - done + 1) / rising
+    through = (step - done - rising) / max(1, steps - rising)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * through))
+
+
+@torch.no_grad()
+def _average(averaged: MatchedFilter, model: MatchedFilter, step: int) -> None:
+    """Move the running average of the weights, over the last 200 steps or a tenth of all, towards those of a step."""
+    keep = min(1 - 1 / 200, 1 - 10 / (10 + step))
+    for mean, now in zip(averaged.parameters(), model.parameters(), strict=True):
+        mean.lerp_(now, 1 - keep)
+
+
+def _save(
+    folder: Path, model: MatchedFilter, averaged: MatchedFilter, optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    tensors = {_NETWORK + name: tensor for name, tensor in model.state_dict().items()}
+    tensors |= {_AVERAGED + name: tensor for name, tensor in averaged.state_dict().items()}
+    for index, entry in optimiser.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMISER}{index}.{key}": tensor for key, tensor in entry.items()}
+    with write_whole(folder / CHECKPOINT, overwrite=True) as temporary:
+        write_tensors(temporary, tensors, {"step": str(step)})
+    save_filter(folder / MODEL, averaged, overwrite=True)
+
+
+def _load(folder: Path, model: MatchedFilter, averaged: MatchedFilter, optimiser: torch.optim.Optimizer) -> int:
+    """Fill models and optimiser from the last checkpoint, if there is one, and return the steps done."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    tensors, header = read_tensors(path)
+    for prefix, filled in ((_NETWORK, model), (_AVERAGED, averaged)):
+        stored = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        check_tensors(stored, filled.state_dict(), path)
+        filled.load_state_dict(stored)
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMISER):
+            index, key = name.removeprefix(_OPTIMISER).split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(header["step"])
