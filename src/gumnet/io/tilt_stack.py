@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +81,14 @@ class _Reconstruction:
     def pair(self, index: int) -> tuple[Tensor, Tensor]:
         """Return volume (N, N, N) and weights (N, N, N // 2 + 1) of one particle."""
         if index not in self.kept:
-            self.kept[index] = self._make(self.particles[index])
+            self.kept[index] = self.make(self.particles[index])
             bytes_each = sum(t.numel() * t.element_size() for t in self.kept[index])
             while len(self.kept) > max(1, _CACHE_BYTES // bytes_each):
                 self.kept.popitem(last=False)
         return self.kept[index]
 
-    def _make(self, particle: TiltParticle) -> tuple[Tensor, Tensor]:
+    def make(self, particle: TiltParticle) -> tuple[Tensor, Tensor]:
+        """Return volume and weights of any particle."""
         images, frames = self._images(particle)
         series = particle.series
         offsets = series.defocus_offsets_angstrom(particle.position_angstrom)
@@ -160,6 +161,19 @@ class TiltStackVolumes(_TiltStackSource):
     def read(self, indices: Sequence[int]) -> Volumes:
         """Return the volumes at ``indices``, (k, N, N, N), float32."""
         return torch.stack([self.reconstruction.pair(i)[0] for i in indices])
+
+    def turned(self, indices: Sequence[int], rotations: Rotations, *, tilts: slice) -> tuple[Volumes, Weights]:
+        """Return volumes (k, N, N, N) of some of the tilts, put together turned by rotations (k, 3, 3), and weights.
+
+        What is at x in the volume that `read` gives is at R x in these.
+        """
+        some = replace(self.reconstruction, tilts=tilts, kept=OrderedDict())
+        made = []
+        for i, rotation in zip(indices, rotations, strict=True):
+            particle = some.particles[i]
+            made.append(some.make(replace(particle, frame=particle.frame @ rotation.to(particle.frame).mT)))
+        volumes, weights = zip(*made, strict=True)
+        return torch.stack(volumes), torch.stack(weights)
 
 
 class TiltStackWeights(_TiltStackSource):

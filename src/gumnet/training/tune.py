@@ -1,0 +1,187 @@
+"""A matched filter tuned on one's own particles, without poses or labels, and kept only where it proves better.
+
+Trained on even against odd tilts of one half of the particles (`gumnet.training.contrast_tilts`), it is judged on the
+other half by the same measure as before: the cross entropy of the true rotation between two views of a particle, among
+rotations at random. Views of the judgement are the same for both filters. The tuned one replaces the one it started
+from where it is better by more than chance would have it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gumnet.errors import InputError
+from gumnet.io.atomic import write_whole
+from gumnet.model.matched_filter import MatchedFilter, save_filter
+from gumnet.particles import Particles
+from gumnet.progress import progress
+from gumnet.training.checkpoint import MODEL
+from gumnet.training.contrast import clean, contrast_loss
+from gumnet.training.contrast_config import ContrastConfig
+from gumnet.training.contrast_loop import fit, open_run
+from gumnet.training.contrast_tilts import TiltViewSource
+from gumnet.training.data import split, stream
+
+TUNED, REPORT = "tuned.safetensors", "tuning.json"
+_JUDGE = 13
+_SHARE = 0.5
+_ROUNDS = 4
+"""How often each held-out particle is looked at, in frames of its own each time."""
+_SURE = 1.64
+"""Standard errors of a gain that are enough: chance has as much once in twenty times."""
+
+
+def tuning_config(model: MatchedFilter, *, steps: int = 400, seed: int = 0) -> ContrastConfig:
+    """Return the settings for tuning a filter: short, small steps, since the filter knows noise already."""
+    return ContrastConfig(
+        network=model.config, steps=steps, denoising_steps=0, groups=8, views=2, learning_rate=3e-4, seed=seed
+    )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning gave.
+
+    Parameters
+    ----------
+    model
+        The filter to use: the tuned one, or the one it started from.
+    adopted
+        Whether it is the tuned one.
+    before, after
+        Mean cross entropy on held-out particles; lower is better, and a filter that tells nothing has that of chance.
+    chance
+        The cross entropy of a guess.
+    gain, gain_error
+        Mean of ``before - after`` over held-out particles, and its standard error.
+    right_before, right_after
+        Share of held-out pairs whose true rotation scores higher than all others.
+    """
+
+    model: MatchedFilter
+    adopted: bool
+    before: float
+    after: float
+    chance: float
+    gain: float
+    gain_error: float
+    right_before: float
+    right_after: float
+
+    def in_words(self) -> str:
+        """Return the verdict in a sentence."""
+        measured = (
+            f"On particles that were held out the true rotation scored highest for {self.right_after:.0%} of the "
+            f"pairs, {self.right_before:.0%} before; the gain in log likelihood is {self.gain:.3f} +- "
+            f"{self.gain_error:.3f}."
+        )
+        if self.adopted:
+            return f"{measured} The tuned filter is better, and is the one that was written."
+        return f"{measured} Chance may give as much: the filter that was written is the one it started from."
+
+
+def tune_matched(
+    particles: Particles,
+    model: MatchedFilter,
+    out: str | Path,
+    config: ContrastConfig | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Tuning:
+    """Tune a filter on particles with tilt stacks, and return the better of the two.
+
+    ``out`` gets model.safetensors, the filter to use; tuned.safetensors; tuning.json, the judgement; and the files of
+    `gumnet.training.contrast_loop.train_matched`. Poses and classes of the particles are not used.
+
+    Parameters
+    ----------
+    particles
+        n particles, 8 or more; of those with half sets the first half is trained on and the second judges.
+    model
+        To start from; it is not changed.
+    config
+        How; `tuning_config` unless given.
+
+    Raises
+    ------
+    InputError
+        If the particles are volumes, whose noise cannot be told from their signal, or are too few.
+    """
+    config = tuning_config(model) if config is None else config
+    if config.network != model.config:
+        raise InputError("the settings are for a filter of another architecture", cure="leave the network out of them")
+    chosen, held = _halves(particles, config.seed)
+    grid = model.config.grid
+    source, judges = TiltViewSource(particles, chosen, grid), TiltViewSource(particles, held, grid)
+    folder = open_run(out, {**asdict(config), "particles": len(particles)}, resume=resume, overwrite=overwrite)
+    tuned = fit(copy.deepcopy(model), source, config, folder, resume=resume)
+    found = judge(model, tuned, judges, len(held), config)
+    save_filter(folder / TUNED, tuned, overwrite=True)
+    save_filter(folder / MODEL, found.model, overwrite=True)
+    with write_whole(folder / REPORT, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
+    return found
+
+
+def judge(
+    before: MatchedFilter, after: MatchedFilter, source: TiltViewSource, count: int, config: ContrastConfig
+) -> Tuning:
+    """Compare two filters on ``count`` particles of a source, each looked at several times in the same frames."""
+    losses, wins = [], []
+    # No rotation close to the true one, and none of the noise of half precision: a measure, not a lesson.
+    settings = replace(config, half_precision=False, near=0)
+    with progress("judging", count * _ROUNDS) as display, torch.no_grad():
+        for row in range(count):
+            for turn in range(_ROUNDS):
+                views = source.only(row).draw(1, 2, stream(config.seed, _JUDGE, row * _ROUNDS + turn))
+                both = [_judged(model, views, settings, row * _ROUNDS + turn) for model in (before, after)]
+                losses.append(torch.stack([loss for loss, _ in both]))
+                wins.append(torch.stack([won for _, won in both]))
+                display.advance(1)
+    # (particles, rounds, filters): rounds of one particle share its noise, so particles are what counts.
+    loss, won = (torch.stack(x).view(count, _ROUNDS, 2, -1).mean(dim=(1, 3)) for x in (losses, wins))
+    gains = loss[:, 0] - loss[:, 1]
+    error = float(gains.std() / count**0.5)
+    adopted = float(gains.mean()) > _SURE * error
+    loss_before, loss_after = loss.mean(dim=0).tolist()
+    return Tuning(
+        model=after if adopted else before,
+        adopted=adopted,
+        before=loss_before,
+        after=loss_after,
+        chance=float(torch.tensor(1.0 + config.mined).log()),
+        gain=float(gains.mean()),
+        gain_error=error,
+        right_before=float(won[:, 0].mean()),
+        right_after=float(won[:, 1].mean()),
+    )
+
+
+def _judged(model: MatchedFilter, views: Any, config: ContrastConfig, number: int) -> tuple[Tensor, Tensor]:
+    return contrast_loss(model, clean(model, views, config), views, config, stream(config.seed + 1, _JUDGE, number))
+
+
+def _halves(particles: Particles, seed: int) -> tuple[Tensor, Tensor]:
+    """Return rows to train on and rows that judge."""
+    known = particles.half_sets
+    if bool((known == 1).any()) and bool((known == 2).any()):
+        rows = torch.nonzero(known == 1)[:, 0], torch.nonzero(known == 2)[:, 0]
+    else:
+        rows = split(len(particles), _SHARE, seed)
+    if min(len(part) for part in rows) < 4:
+        raise InputError(
+            f"{len(particles)} particles are too few to tune a filter", cure="give 8 or more, in halves of 4 or more"
+        )
+    return rows
+
+
+def _plain(found: Tuning) -> dict[str, Any]:
+    return {name: value for name, value in vars(found).items() if name != "model"}
