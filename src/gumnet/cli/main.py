@@ -21,6 +21,7 @@ COMMANDS = (
     "extract",
     "pack",
     "train",
+    "tune",
     "align",
     "average",
     "cluster",

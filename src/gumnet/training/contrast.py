@@ -83,24 +83,51 @@ def contrast_loss(
     return whole.logsumexp(dim=1) - whole[:, 0], (logits[:, 0] >= logits.amax(dim=1)).float().detach()
 
 
-def _pairs(n: int, views: int) -> tuple[Tensor, Tensor]:
-    """Return rows of reference and particle, each (n v // 2,): all pairs of each group, by reference.
+def crossed_loss(
+    model: MatchedFilter, cleaned: Cleaned, config: ContrastConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy (2 n,) of each volume's other half among those of all, and whether it wins.
 
-    Views sit in a ring, and each is the reference of the next v // 2: every one of as many as any other. So of an odd
-    number of views every pair comes once, and that of two comes both ways.
+    All are compared in one frame, that of their tilts. There their wedges lie alike whoever is compared with whom, so
+    that nothing but the particles tells: among rotations, the true one would be told by the wedges alone.
+
+    Parameters
+    ----------
+    cleaned
+        n volumes, and after them the other half of each.
     """
-    ahead = views // 2
+    n = len(cleaned.volumes) // 2
+    waves = shift_waves(cleaned.band, config.largest_shift * cleaned.band.box)
+    reference, particle = torch.arange(n).repeat_interleave(n), n + torch.arange(n).repeat(n)
+    # One turn for all: what lies between two points of a grid.
+    turn = _turns(1, 1, (0.0, config.jitter_degrees), generator).expand(n, 1, 3, 3)
+    values, transfer = cleaned.turned[:n].read(turn, cleaned.band)
+    assert transfer is not None
+    pairs = Pairs.of(model, cleaned, reference, particle)
+    scores = log_likelihoods(cleaned, pairs, as_complex(values)[reference], transfer[reference], waves).view(n, n)
+    own = torch.cat([scores, scores.T])
+    true = torch.arange(n).repeat(2)
+    won = (own.argmax(dim=1) == true).float().detach()
+    return torch.nn.functional.cross_entropy(own, true, reduction="none"), won
+
+
+def _pairs(n: int, views: int) -> tuple[Tensor, Tensor]:
+    """Return rows of reference and particle, each (n (v - 1) / 2,): all pairs of each group, once, by reference.
+
+    Views sit in a ring, and each is the reference of the next (v - 1) / 2: every one of as many as any other.
+    """
+    ahead = (views - 1) // 2
     reference = torch.arange(n).repeat_interleave(ahead)
     place = reference % views
     return reference, reference - place + (place + torch.arange(1, ahead + 1).repeat(n)) % views
 
 
 def _mine(cleaned: Cleaned, pairs: Pairs, wrong: Rotations, waves: Tensor, group: int, views: int) -> Tensor:
-    """Return the log likelihoods (v (v // 2), r) of the pairs of one group at its references' wrong rotations."""
+    """Return the log likelihoods (v (v - 1) / 2, r) of the pairs of one group at its references' wrong rotations."""
     rows = slice(group * views, (group + 1) * views)
     values, transfer = cleaned.turned[rows].read(wrong[rows], cleaned.band)
     assert transfer is not None
-    mine = pairs[rows.start * (views // 2) : rows.stop * (views // 2)]
+    mine = pairs[rows.start * (views - 1) // 2 : rows.stop * (views - 1) // 2]
     at = mine.reference - rows.start
     return log_likelihoods(cleaned, mine, as_complex(values)[at], transfer[at], waves)
 

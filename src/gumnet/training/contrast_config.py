@@ -25,8 +25,7 @@ class ContrastConfig:
     denoising
         Weight of that in the loss from then on.
     groups, views
-        Structures a step, and particles of each, an odd number or two: every particle is the reference of half of the
-        others.
+        Structures a step, and particles of each, an odd number: every particle is the reference of half of the others.
     mined
         Random rotations of every reference, of which each pair keeps the ``hard`` that score highest.
     hard
@@ -84,7 +83,7 @@ class ContrastConfig:
             "denoising_steps": 0,
             "denoising": 0,
             "groups": 1,
-            "views": 2,
+            "views": 3,
             "mined": 1,
             "hard": 1,
             "near": 0,
@@ -97,7 +96,7 @@ class ContrastConfig:
             if getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}", cure=f"give {minimum} or more")
         ranges = {
-            "views": (self.views % 2 == 1 or self.views == 2, "give an odd number, or two"),
+            "views": (self.views % 2 == 1, "give an odd number"),
             "hard": (self.hard <= self.mined, "keep at most as many as are mined"),
             "near_degrees": (
                 0 < self.near_degrees[0] < self.near_degrees[1] <= 180,

@@ -14,11 +14,13 @@ import copy
 import json
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
@@ -27,7 +29,7 @@ from gumnet.progress import progress
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
 from gumnet.training.contrast import clean, contrast_loss, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
-from gumnet.training.contrast_data import Views, ViewSource
+from gumnet.training.contrast_data import ViewSource
 from gumnet.training.contrast_structures import training_structures
 from gumnet.training.data import stream
 from gumnet.types import Volumes
@@ -38,11 +40,25 @@ _MICROSCOPES, _START, _STEP = range(10, 13)
 _NETWORK, _AVERAGED, _OPTIMISER = "network.", "averaged.", "optimiser."
 
 
-class Drawer(Protocol):
-    """Where views come from."""
+@dataclass(frozen=True)
+class Lesson:
+    """What a filter did at one step.
 
-    def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
-        """Return views (groups * views), each group of one structure."""
+    Parameters
+    ----------
+    denoising
+        How far its volumes are from those without noise, a scalar; see `gumnet.training.contrast.denoising_loss`.
+    contrast, won
+        Cross entropy (p,) of the true among wrong candidates, and whether it won; None where noise alone was learned.
+    """
+
+    denoising: Tensor
+    contrast: Tensor | None = None
+    won: Tensor | None = None
+
+
+Teach = Callable[[MatchedFilter, torch.Generator, bool], Lesson]
+"""Gives the lesson of a step: of a filter, with random numbers, about noise alone or not."""
 
 
 def train_matched(
@@ -81,7 +97,18 @@ def train_matched(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, _START).initial_seed())
         model = MatchedFilter(config.network)
-    return fit(model, source, config, folder, resume=resume)
+
+    def teach(model: MatchedFilter, generator: torch.Generator, noise_alone: bool) -> Lesson:
+        # Noise is learned best from as many structures as a step can hold.
+        shape = (config.groups * config.views, 1) if noise_alone else (config.groups, config.views)
+        views = source.draw(*shape, generator)
+        cleaned = clean(model, views, config)
+        denoising = denoising_loss(cleaned, views)
+        if noise_alone:
+            return Lesson(denoising)
+        return Lesson(denoising, *contrast_loss(model, cleaned, views, config, generator))
+
+    return fit(model, teach, config, folder, resume=resume)
 
 
 def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
@@ -94,8 +121,8 @@ def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: b
     return folder
 
 
-def fit(model: MatchedFilter, source: Drawer, config: ContrastConfig, folder: Path, *, resume: bool) -> MatchedFilter:
-    """Train a filter on views, and return the running average of its weights; see `train_matched` for the files."""
+def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path, *, resume: bool) -> MatchedFilter:
+    """Train a filter, and return the running average of its weights; see `train_matched` for the files."""
     averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     start = _load(folder, model, averaged, optimiser) if resume else 0
@@ -104,27 +131,15 @@ def fit(model: MatchedFilter, source: Drawer, config: ContrastConfig, folder: Pa
     with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
         display.advance(start)
         for step in range(start, config.steps):
-            generator = stream(config.seed, _STEP, step)
-            first = step < config.denoising_steps
-            # Noise is learned best from as many structures as a step can hold.
-            shape = (config.groups * config.views, 1) if first else (config.groups, config.views)
-            views = source.draw(*shape, generator)
-            cleaned = clean(model, views, config)
-            denoising = denoising_loss(cleaned, views)
+            lesson = teach(model, stream(config.seed, _STEP, step), step < config.denoising_steps)
+            entry = {"denoising": float(lesson.denoising.detach())}
+            loss = lesson.denoising
+            if lesson.contrast is not None and lesson.won is not None:
+                loss = lesson.contrast.mean() + config.denoising * lesson.denoising
+                entry |= {"contrast": float(lesson.contrast.mean().detach()), "right": float(lesson.won.mean())}
+            losses.append(entry)
             optimiser.zero_grad(set_to_none=True)
-            if first:
-                torch.autograd.backward(denoising)
-                losses.append({"denoising": float(denoising.detach())})
-            else:
-                contrast, won = contrast_loss(model, cleaned, views, config, generator)
-                torch.autograd.backward(contrast.mean() + config.denoising * denoising)
-                losses.append(
-                    {
-                        "denoising": float(denoising.detach()),
-                        "contrast": float(contrast.mean().detach()),
-                        "right": float(won.mean()),
-                    }
-                )
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, config)

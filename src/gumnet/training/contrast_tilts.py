@@ -1,14 +1,14 @@
-"""Views of real particles for training by contrast: even and odd tilts, put together in frames of one's own choice.
+"""Views of real particles for training by contrast: even and odd tilts, put together apart.
 
-Even and odd tilts of a particle hold the same density with independent noise. Each half is back-projected into a frame
-that is turned at random, so that the relative rotation is known, the noise is nowhere interpolated, and the missing
-wedges of the two lie apart, as those of two particles do. A copy of one volume, turned, would share its noise, and
-teach a filter to match noise.
+Even and odd tilts of a particle hold the same density with independent noise, in a known relative pose. A copy of one
+volume, turned, would share its noise, and teach a filter to match noise. What the two halves must not be told by is
+their wedges, which lie alike in them as in no two particles: so each is compared with the halves of other particles in
+the frame of their tilts, where all wedges lie alike (`gumnet.training.contrast.crossed_loss`). The frame is turned at
+random in every step, so that nothing is learned of the grid.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -31,7 +31,7 @@ _TINY = 1e-30
 
 
 class TiltViewSource:
-    """Draws pairs of views of particles with tilt stacks.
+    """Draws both halves of particles with tilt stacks.
 
     Parameters
     ----------
@@ -53,33 +53,25 @@ class TiltViewSource:
         self._stacks, self._grid = stacks, grid
         self._rows = [index[int(row)] for row in rows]
 
-    def only(self, number: int) -> TiltViewSource:
-        """Return the source of views of one of the particles."""
-        alone = copy.copy(self)
-        alone._rows = [self._rows[number]]
-        return alone
+    def __len__(self) -> int:
+        return len(self._rows)
 
-    def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
-        """Return views (groups * views), each group of one particle: one of each half, or one alone.
+    def draw(self, count: int, generator: torch.Generator) -> Views:
+        """Return the even halves of different particles, at most ``count``, and after them their odd halves.
 
-        In place of the volume without noise each has the other half in its frame, of which it can foretell nothing but
-        the signal (Lehtinen et al., Noise2Noise, ICML 2018).
+        In place of the volume without noise each has its other half, of which it can foretell nothing but the signal
+        (Lehtinen et al., Noise2Noise, ICML 2018).
         """
-        if views > len(HALVES):
-            raise InputError(f"{views} views of one particle would share noise", cure="set views to 2")
-        n = groups * views
-        chosen = torch.randint(len(self._rows), (groups,), generator=generator).repeat_interleave(views)
-        rows = [self._rows[int(i)] for i in chosen]
-        rotations = random_rotations(n, generator=generator, dtype=torch.float64)
-        first = torch.randint(2, (groups,), generator=generator).repeat_interleave(views)
-        half = (first + torch.arange(n) % views) % 2
-        made = [
-            self._stacks.turned([row], rotation[None], tilts=HALVES[which])
-            for row, rotation, other in zip(rows, rotations, half.tolist(), strict=True)
-            for which in (other, 1 - other)
-        ]
-        volumes, transfer = self._ready([volume for volume, _ in made], [weights for _, weights in made])
-        return Views(volumes[0::2], transfer[0::2], rotations.float(), volumes[1::2])
+        return self.of(torch.randperm(len(self), generator=generator)[:count], generator)
+
+    def of(self, numbers: Tensor, generator: torch.Generator) -> Views:
+        """Return the even halves of particles of this source, and after them their odd halves."""
+        rows = [self._rows[int(i)] for i in numbers]
+        frame = random_rotations(1, generator=generator, dtype=torch.float64)
+        frames = frame.expand(len(rows), 3, 3)
+        made = [self._stacks.turned(rows, frames, tilts=tilts) for tilts in HALVES]
+        volumes, transfer = self._ready([v for v, _ in made], [w for _, w in made])
+        return Views(volumes, transfer, frame.float().expand(len(volumes), 3, 3), volumes.roll(len(rows), 0))
 
     def _ready(self, volumes: Sequence[Volumes], weights: Sequence[Weights]) -> tuple[Volumes, Weights]:
         """Return volumes and transfer on the working grid, as `gumnet.alignment.score` makes them ready."""

@@ -1,15 +1,16 @@
 """A matched filter tuned on one's own particles, without poses or labels, and kept only where it proves better.
 
 Trained on even against odd tilts of one half of the particles (`gumnet.training.contrast_tilts`), it is judged on the
-other half by the same measure as before: the cross entropy of the true rotation between two views of a particle, among
-rotations at random. Views of the judgement are the same for both filters. The tuned one replaces the one it started
-from where it is better by more than chance would have it.
+other half by the same measure as before: how surely the other half of a particle is told from those of other particles.
+Views of the judgement are the same for both filters. The tuned one replaces the one it started from where it is better
+by more than chance would have it.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,25 +24,28 @@ from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.particles import Particles
 from gumnet.progress import progress
 from gumnet.training.checkpoint import MODEL
-from gumnet.training.contrast import clean, contrast_loss
+from gumnet.training.contrast import clean, crossed_loss, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
-from gumnet.training.contrast_loop import fit, open_run
+from gumnet.training.contrast_loop import Lesson, fit, open_run
 from gumnet.training.contrast_tilts import TiltViewSource
 from gumnet.training.data import split, stream
 
 TUNED, REPORT = "tuned.safetensors", "tuning.json"
 _JUDGE = 13
 _SHARE = 0.5
-_ROUNDS = 4
-"""How often each held-out particle is looked at, in frames of its own each time."""
+_ROUNDS, _LARGEST = 4, 24
+"""How often held-out particles are looked at, in another frame and other company each time; and in what company."""
 _SURE = 1.64
 """Standard errors of a gain that are enough: chance has as much once in twenty times."""
 
 
 def tuning_config(model: MatchedFilter, *, steps: int = 400, seed: int = 0) -> ContrastConfig:
-    """Return the settings for tuning a filter: short, small steps, since the filter knows noise already."""
+    """Return the settings for tuning a filter: few and small steps, since the filter knows noise already.
+
+    A step compares the halves of ``groups`` particles with one another.
+    """
     return ContrastConfig(
-        network=model.config, steps=steps, denoising_steps=0, groups=8, views=2, learning_rate=3e-4, seed=seed
+        network=model.config, steps=steps, denoising_steps=0, groups=12, learning_rate=3e-4, seed=seed
     )
 
 
@@ -58,11 +62,11 @@ class Tuning:
     before, after
         Mean cross entropy on held-out particles; lower is better, and a filter that tells nothing has that of chance.
     chance
-        The cross entropy of a guess.
+        The cross entropy of a guess among as many.
     gain, gain_error
         Mean of ``before - after`` over held-out particles, and its standard error.
     right_before, right_after
-        Share of held-out pairs whose true rotation scores higher than all others.
+        Share of held-out halves whose own other half scores highest.
     """
 
     model: MatchedFilter
@@ -78,8 +82,8 @@ class Tuning:
     def in_words(self) -> str:
         """Return the verdict in a sentence."""
         measured = (
-            f"On particles that were held out the true rotation scored highest for {self.right_after:.0%} of the "
-            f"pairs, {self.right_before:.0%} before; the gain in log likelihood is {self.gain:.3f} +- "
+            f"Of particles that were held out, {self.right_after:.0%} of the halves found their other half by the "
+            f"tuned filter, {self.right_before:.0%} before; the gain in log likelihood is {self.gain:.3f} +- "
             f"{self.gain_error:.3f}."
         )
         if self.adopted:
@@ -122,8 +126,17 @@ def tune_matched(
     grid = model.config.grid
     source, judges = TiltViewSource(particles, chosen, grid), TiltViewSource(particles, held, grid)
     folder = open_run(out, {**asdict(config), "particles": len(particles)}, resume=resume, overwrite=overwrite)
-    tuned = fit(copy.deepcopy(model), source, config, folder, resume=resume)
-    found = judge(model, tuned, judges, len(held), config)
+
+    def teach(filter_: MatchedFilter, generator: torch.Generator, noise_alone: bool) -> Lesson:
+        views = source.draw(config.groups, generator)
+        cleaned = clean(filter_, views, config)
+        denoising = denoising_loss(cleaned, views)
+        if noise_alone:
+            return Lesson(denoising)
+        return Lesson(denoising, *crossed_loss(filter_, cleaned, config, generator))
+
+    tuned = fit(copy.deepcopy(model), teach, config, folder, resume=resume)
+    found = judge(model, tuned, judges, config)
     save_filter(folder / TUNED, tuned, overwrite=True)
     save_filter(folder / MODEL, found.model, overwrite=True)
     with write_whole(folder / REPORT, overwrite=True) as temporary:
@@ -131,42 +144,39 @@ def tune_matched(
     return found
 
 
-def judge(
-    before: MatchedFilter, after: MatchedFilter, source: TiltViewSource, count: int, config: ContrastConfig
-) -> Tuning:
-    """Compare two filters on ``count`` particles of a source, each looked at several times in the same frames."""
-    losses, wins = [], []
-    # No rotation close to the true one, and none of the noise of half precision: a measure, not a lesson.
-    settings = replace(config, half_precision=False, near=0)
+def judge(before: MatchedFilter, after: MatchedFilter, source: TiltViewSource, config: ContrastConfig) -> Tuning:
+    """Compare two filters on the particles of a source, each looked at several times in the same views."""
+    count = len(source)
+    company = -(-count // -(-count // _LARGEST))  # about equal parts, none larger than the largest
+    settings = replace(config, half_precision=False)  # a measure, not a lesson
+    loss, won = (torch.zeros(_ROUNDS, 2, count) for _ in range(2))
     with progress("judging", count * _ROUNDS) as display, torch.no_grad():
-        for row in range(count):
-            for turn in range(_ROUNDS):
-                views = source.only(row).draw(1, 2, stream(config.seed, _JUDGE, row * _ROUNDS + turn))
-                both = [_judged(model, views, settings, row * _ROUNDS + turn) for model in (before, after)]
-                losses.append(torch.stack([loss for loss, _ in both]))
-                wins.append(torch.stack([won for _, won in both]))
-                display.advance(1)
-    # (particles, rounds, filters): rounds of one particle share its noise, so particles are what counts.
-    loss, won = (torch.stack(x).view(count, _ROUNDS, 2, -1).mean(dim=(1, 3)) for x in (losses, wins))
-    gains = loss[:, 0] - loss[:, 1]
+        for turn in range(_ROUNDS):
+            generator = stream(config.seed, _JUDGE, turn)
+            for number, some in enumerate(torch.split(torch.randperm(count, generator=generator), company)):
+                views = source.of(some, generator)
+                for which, model in enumerate((before, after)):
+                    jitter = stream(config.seed + 1, _JUDGE, turn * count + number)
+                    found = crossed_loss(model, clean(model, views, settings), settings, jitter)
+                    loss[turn, which, some], won[turn, which, some] = (x.view(2, -1).mean(dim=0) for x in found)
+                display.advance(len(some))
+    # Rounds of one particle share its noise, so particles are what counts.
+    loss, won = loss.mean(dim=0), won.mean(dim=0)
+    gains = loss[0] - loss[1]
     error = float(gains.std() / count**0.5)
     adopted = float(gains.mean()) > _SURE * error
-    loss_before, loss_after = loss.mean(dim=0).tolist()
+    (loss_before, loss_after), (right_before, right_after) = loss.mean(dim=1).tolist(), won.mean(dim=1).tolist()
     return Tuning(
         model=after if adopted else before,
         adopted=adopted,
         before=loss_before,
         after=loss_after,
-        chance=float(torch.tensor(1.0 + config.mined).log()),
+        chance=math.log(company),
         gain=float(gains.mean()),
         gain_error=error,
-        right_before=float(won[:, 0].mean()),
-        right_after=float(won[:, 1].mean()),
+        right_before=right_before,
+        right_after=right_after,
     )
-
-
-def _judged(model: MatchedFilter, views: Any, config: ContrastConfig, number: int) -> tuple[Tensor, Tensor]:
-    return contrast_loss(model, clean(model, views, config), views, config, stream(config.seed + 1, _JUDGE, number))
 
 
 def _halves(particles: Particles, seed: int) -> tuple[Tensor, Tensor]:
