@@ -26,3 +26,11 @@ def resolve_device(name: str = "auto") -> torch.device:
 def seeded(seed: int) -> torch.Generator:
     """Return a random generator started at ``seed``, on the CPU so that every device gets the same draws."""
     return torch.Generator().manual_seed(seed)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies in bfloat16 faster than in float32; where that is not known, no."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return known is not None and bool(known())

@@ -114,6 +114,8 @@ class MatchedFilter(nn.Module):
         hidden = len(layers) - 1
         self.condition = _perceptron(described, 2 * c * hidden) if self.config.conditioned and hidden > 0 else None
         self.correction = _perceptron(described, self.config.shells + 1) if self.config.weighted else None
+        self.half_precision = False
+        """Whether the convolutions run in bfloat16 in place of float32; no part of the weights."""
         self.log_sharpness = nn.Parameter(torch.tensor(_FIRST_SHARPNESS).log())
 
     def power(self, volumes: Volumes, transfer: Weights | None = None) -> ShellPower:
@@ -152,7 +154,10 @@ class MatchedFilter(nn.Module):
         to_unit = spread_shells(scale.reciprocal(), grid) * low
         small = to_fourier(resize(volumes, grid)) * to_unit
         seen = torch.stack([to_real(small, grid), to_real(small * spread_shells(_wiener(power), grid), grid)], dim=1)
-        added = to_fourier(self._network(seen, power)) * (spread_shells(scale, grid) * low)
+        kind = seen.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.half_precision or torch.is_autocast_enabled(kind)):
+            small = self._network(seen, power)
+        added = to_fourier(small) * (spread_shells(scale, grid) * low)
         if transfer is not None:
             added = added * (crop_half(transfer, grid) > 0)
         return volumes + resize(to_real(added, grid), box)
