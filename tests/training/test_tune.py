@@ -99,7 +99,7 @@ def test_halves_of_one_particle_find_each_other(tmp_path: Path) -> None:
 def test_pure_noise_stays_at_chance_and_the_filter_as_it_was(tmp_path: Path) -> None:
     particles, _ = tilt_particles(tmp_path, 40, signal=0.0)
     model = MatchedFilter(NETWORK)
-    config = replace(tuning_config(model, steps=3), groups=6, half_precision=False, learning_rate=1e-2)
+    config = replace(tuning_config(model), steps=3, groups=6, half_precision=False, learning_rate=1e-2)
     found = tune_matched(particles, model, tmp_path / "run", config)
     assert found.chance == pytest.approx(np.log(20))
     # The halves of 20 particles, each way and in four frames, which share their noise: as 20 draws at 1 in 20.

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from gumnet.alignment.band import Band
 from gumnet.alignment.score import phases
-from gumnet.alignment.spectrum import TurnedSpectra, as_complex, transfer_of
-from gumnet.geometry.ctf import ctf, dose_weights
+from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.geometry.fourier import friedel_multiplicity, phase_ramp, shell_indices, to_fourier, to_real
-from gumnet.geometry.so3 import random_rotations, rotation_from_vector
-from gumnet.geometry.tomography import premultiplied
+from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.model.matched_filter import crop_half
 from gumnet.simulation.config import SimulationConfig
@@ -35,9 +33,6 @@ _SLOPE = (-0.5, 1.5)
 _FALL = (-6.0, 18.0)
 """Amplitudes are multiplied by ``k^slope exp(-fall k^2)``: spectra of maps differ by as much, and a map that was
 high-passed has its power where a raw one has next to none."""
-_FROM_TILTS, _KNOWN = 0.35, 0.1
-"""Shares of microscopes whose weights are known tilt by tilt, as of tilt stacks, and whose CTF is known but for its
-sign. Of all others the missing wedge alone is known."""
 _JOINED = 0.5
 """Share of structures that are two phantoms in one, the second with a weight from -0.5 to 1."""
 
@@ -101,26 +96,16 @@ class Microscopes:
                 envelope_of_nyquist=0.3 + 0.5 * u[4],
                 ctf=u[5] < 0.85,
             )
-            damping = envelope(config)
-            if u[7] < _FROM_TILTS:
-                # Weighted by CTF and dose, tilt by tilt, the noise of the images stays what it was.
-                transfer = _transfer_of_tilts(config, step_degrees=2 + 2 * u[6], generator=generator)
-                signal, observed = transfer * damping, (transfer > 0).to(damping)
-                parts = torch.stack([damping.square(), damping.square(), torch.ones_like(damping)]) * observed
-            else:
-                radial = radial_transfer(config)
-                observed = missing_wedge(box, config.tilt_max_degrees) if u[6] < 0.8 else torch.ones_like(radial)
-                parts = torch.stack(
-                    [p * observed for p in (radial.square(), damping.square(), torch.ones_like(radial))]
-                )
-                known = u[7] > 1 - _KNOWN
-                signal = (radial.abs() if known else radial) * observed
-                transfer = (radial.abs() if known else 1.0) * observed
+            ctf, damping = radial_transfer(config), envelope(config)
+            observed = missing_wedge(box, config.tilt_max_degrees) if u[6] < 0.8 else torch.ones_like(ctf)
+            parts = torch.stack([p * observed for p in (ctf.square(), damping.square(), torch.ones_like(ctf))])
             parts = parts / (parts * multiplicity).sum(dim=(1, 2, 3), keepdim=True)
-            signals.append(signal)
-            noises.append((_shares(generator)[:, None, None, None] * parts).sum(0).sqrt())
-            transfers.append(transfer)
-            powers.append(_radial(signal.square(), box) / _radial(torch.ones_like(signal), box).clamp_min(1))
+            mixed = (_shares(generator)[:, None, None, None] * parts).sum(0)
+            known = u[7] < 0.2
+            signals.append((ctf.abs() if known else ctf) * observed)
+            noises.append(mixed.sqrt())
+            transfers.append((ctf.abs() if known else 1.0) * observed)
+            powers.append(_radial(signals[-1].square(), box) / _radial(torch.ones_like(ctf), box).clamp_min(1))
         signal, noise, transfer = (crop_half(torch.stack(kind), grid) for kind in (signals, noises, transfers))
         return cls(signal, noise, transfer, torch.stack(powers))
 
@@ -185,8 +170,8 @@ class ViewSource:
         snr = _uniform(low, high, groups, generator).repeat_interleave(views) + 0.2 * torch.randn(
             n, generator=generator
         )
-        # One particle in seven is nearly free of noise, as an average is.
-        snr = torch.where(torch.rand(n, generator=generator) < 0.15, snr + math.log(30.0), snr)
+        # One particle in ten is nearly free of noise, as an average is.
+        snr = torch.where(torch.rand(n, generator=generator) < 0.1, snr + math.log(30.0), snr)
         whole = (power.repeat_interleave(views, dim=0) * microscopes.signal_power[seen]).sum(-1)
         white = to_fourier(torch.randn(n, *(self._grid,) * 3, generator=generator)) / self._grid**1.5
         noise = white * microscopes.noise[seen] * (whole / snr.exp()).sqrt()[:, None, None, None]
@@ -214,24 +199,6 @@ class ViewSource:
         # What a structure of another size has at k, this one had at zoom k; its whole power grows as 1 / zoom^3.
         power = (self._power[first] + share.square()[:, None] * self._power[second]) / zoom[:, None] ** 3
         return place(values, self._band, self._grid), power
-
-
-def _transfer_of_tilts(config: SimulationConfig, *, step_degrees: float, generator: torch.Generator) -> Weights:
-    """Return the square root of the weights (N, N, N // 2 + 1) of a tilt series with CTF and dose, 1 at most."""
-    most = config.tilt_max_degrees
-    tilts = torch.arange(-most, most + 1e-3, step_degrees)
-    turns = rotation_from_vector(torch.deg2rad(tilts)[:, None] * torch.tensor([0.0, 1.0, 0.0]))
-    # From the middle outwards, as series are taken.
-    dose = tilts.abs().argsort().argsort() * (60 + 80 * float(torch.rand(1, generator=generator))) / len(tilts)
-    size = config.voxel_size_angstrom
-    images = dose_weights(config.box, size, dose) * torch.cos(torch.deg2rad(tilts))[:, None, None]
-    if config.ctf:
-        defocus = torch.full_like(tilts, 1e4 * config.defocus_um)
-        images = images * ctf(config.box, size, defocus, amplitude_contrast=config.amplitude_contrast)
-    nothing = torch.zeros(1, len(tilts), config.box, config.box)
-    transfer = transfer_of(premultiplied(nothing, turns, images)[1])
-    assert transfer is not None
-    return transfer[0] / transfer.max()
 
 
 def place(values: Tensor, band: Band, grid: int) -> Tensor:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gumnet.fingerprint import of_tensors
 from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
@@ -66,6 +67,7 @@ def train_matched(
     out: str | Path,
     *,
     structures: Volumes | None = None,
+    init: MatchedFilter | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> MatchedFilter:
@@ -78,12 +80,18 @@ def train_matched(
     ----------
     structures
         To train on, (k, N, N, N); those of `gumnet.training.contrast_structures` unless given.
+    init
+        To start from; it is not changed. Unless given, a filter that changes nothing.
     resume
         Go on after the last checkpoint of the run in ``out``.
     overwrite
         Start anew in a folder that holds something already.
     """
-    run = {**asdict(config), "given_structures": 0 if structures is None else len(structures)}
+    run = {
+        **asdict(config),
+        "given_structures": 0 if structures is None else len(structures),
+        "started_from": None if init is None else of_tensors(init.state_dict().values()),
+    }
     folder = open_run(out, run, resume=resume, overwrite=overwrite)
     if structures is None:
         structures = training_structures(config.structures, _BOX, config.structure_seed)
@@ -96,7 +104,7 @@ def train_matched(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, _START).initial_seed())
-        model = MatchedFilter(config.network)
+        model = MatchedFilter(config.network) if init is None else copy.deepcopy(init)
 
     def teach(model: MatchedFilter, generator: torch.Generator, noise_alone: bool) -> Lesson:
         # Noise is learned best from as many structures as a step can hold.

@@ -39,14 +39,12 @@ _SURE = 1.64
 """Standard errors of a gain that are enough: chance has as much once in twenty times."""
 
 
-def tuning_config(model: MatchedFilter, *, steps: int = 400, seed: int = 0) -> ContrastConfig:
+def tuning_config(model: MatchedFilter) -> ContrastConfig:
     """Return the settings for tuning a filter: few and small steps, since the filter knows noise already.
 
     A step compares the halves of ``groups`` particles with one another.
     """
-    return ContrastConfig(
-        network=model.config, steps=steps, denoising_steps=0, groups=12, learning_rate=3e-4, seed=seed
-    )
+    return ContrastConfig(network=model.config, steps=400, denoising_steps=0, groups=12, learning_rate=3e-4)
 
 
 @dataclass(frozen=True)
