@@ -28,7 +28,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.docs  ## Build the pages into build/site; a dead link is an error.
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[docs]'

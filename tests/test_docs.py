@@ -77,3 +77,10 @@ def test_there_is_something_to_run() -> None:
 def test_every_page_is_in_the_navigation_once() -> None:
     listed = re.findall(r"(\w+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == [page.name for page in PAGES]
+
+
+def test_files_that_the_readme_links_to_are_there() -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (DOCS.parent / link).is_file()] == []
