@@ -25,9 +25,9 @@ from gumnet.cli.options import (
     read_mask,
     say,
     say_table,
-    versions,
 )
 from gumnet.cli.running import RUNNING, Running
+from gumnet.versions import versions
 
 if TYPE_CHECKING:
     from gumnet.averaging.config import AverageConfig

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gumnet.cli.options import COMMON, OUTPUT, Common, Output, command_line, say, say_table, versions
+from gumnet.cli.options import COMMON, OUTPUT, Common, Output, command_line, say, say_table
+from gumnet.versions import versions
 
 
 def demo(
