@@ -92,7 +92,7 @@ def options(app: App) -> dict[str, set[str]]:
     """All options by command."""
     return {
         command: {"--help"}.union(*(argument.names for argument in app[command].assemble_argument_collection()))
-        for command in COMMANDS
+        for command in (*COMMANDS, NAME)
     }
 
 
@@ -102,7 +102,7 @@ def test_options_within_sentences_exist(page: Path, options: dict[str, set[str]]
         if not re.match(r"(gumnet \w|--\w)", words):
             continue
         command = words.split()[1] if words.startswith("gumnet ") else None
-        assert command is None or command in COMMANDS, f"there is no {words}"
+        assert command is None or command in options, f"there is no {words}"
         allowed = options[command] if command else {NAME}.union(OTHERS, *options.values())
         for option in re.findall(r"(?<!\S)--[a-z][\w-]*", words):
             assert option in allowed, f"there is no {option}: {words}"
