@@ -7,26 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles.averages import full_average
 
 import gumnet
 from gumnet.errors import InputError
 from gumnet.io.mrc import read_map
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[gumnet.Average, Path]:
-    made = full_average(torch.Generator().manual_seed(3))
-    folder = tmp_path_factory.mktemp("average") / "out"
-    report = gumnet.write_average(folder, made, lead="Twenty-four <phantoms>.")
-    assert report == folder / "report.html"
-    return made, folder
-
-
 def test_the_folder_holds_map_halves_table_view_and_figures(written: tuple[gumnet.Average, Path]) -> None:
     made, folder = written
     names = {path.name for path in folder.iterdir()}
-    assert {"map.mrc", "half1.mrc", "half2.mrc", "fsc.star", "particles.star", "view.cxc", "figures"} <= names
+    assert {
+        "map.mrc",
+        "half1.mrc",
+        "half2.mrc",
+        "fsc.star",
+        "particles.star",
+        "view.cxc",
+        "figures",
+        "class_002",
+    } <= names
     volume, size = read_map(folder / "map.mrc")
     assert torch.equal(volume, made.map.float())
     assert size == made.particles.voxel_size_angstrom
@@ -36,7 +35,7 @@ def test_the_folder_holds_map_halves_table_view_and_figures(written: tuple[gumne
 
 def test_the_report_says_who_wrote_it_and_claims_no_command_and_no_time(written: tuple[gumnet.Average, Path]) -> None:
     html = (written[1] / "report.html").read_text(encoding="utf-8")
-    assert "Twenty-four &lt;phantoms&gt;." in html
+    assert "Thirty-six &lt;phantoms&gt;." in html
     made = html[html.index("How it was made") :]
     assert "Written from Python." in made
     assert "<pre" not in made
