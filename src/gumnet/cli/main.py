@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 
 from gumnet import __version__
 from gumnet.cli import completion
+from gumnet.cli.help import FlowingHelp
 from gumnet.cli.options import ARGUMENTS
 from gumnet.errors import InputError, RunError
 
@@ -39,6 +40,7 @@ def build() -> App:
         help="Align, average and classify subtomograms of cryo-electron tomography.",
         help_epilogue="New here? Run: gumnet demo --out demo-output",
         help_format="plaintext",
+        help_formatter=FlowingHelp(),
         version=__version__,
         result_action="return_value",
         exit_on_error=False,
