@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from gumnet.cli.help import flowing
@@ -27,5 +29,5 @@ def test_no_line_of_the_help_ends_where_its_next_word_had_fitted(
         lines = paragraph.rstrip("\n").split("\n")
         if any(line.startswith(" ") for line in lines):
             continue
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in pairwise(lines):
             assert len(line.rstrip()) + 1 + len(following.split()[0]) > columns - 1, line

@@ -75,7 +75,7 @@ def cluster(
     Parameters
     ----------
     particles
-        Particle table, or folder that gumnet simulate wrote.
+        Particle table, or folder that gumnet simulate or gumnet pack wrote.
     out
         Folder to write.
     k

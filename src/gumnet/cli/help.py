@@ -1,4 +1,4 @@
-"""How ``--help`` looks: docstrings are broken into lines for those who read the code, help for the width of a terminal."""
+"""How ``--help`` looks: docstrings break lines for those who read the code, help fills the terminal."""
 
 from __future__ import annotations
 
