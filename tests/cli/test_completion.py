@@ -40,7 +40,7 @@ def offered(bash_script: Path, folder: Path, *words: str) -> set[str]:
         (["av"], {"average"}),
         (["average", "p.star", "--sta"], {"--start"}),
         (["average", "p.star", "--start", ""], {"auto", "halves", "together", "pairs", "blob"}),
-        (["convert", "a.star", "b.tbl", "--to", "relion"], {"relion3.0", "relion3", "relion4", "relion5"}),
+        (["convert", "a.star", "b.tbl", "--to", "relion"], {"relion3.0", "relion3.1", "relion3", "relion4", "relion5"}),
         (["info", "part"], {"particles.star"}),
         (["align", "particles.star", "--reference", "m"], {"map.mrc"}),
     ],
