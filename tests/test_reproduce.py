@@ -49,6 +49,9 @@ def test_picks_of_all_tomograms_are_extracted_with_the_tilts_of_their_own(
     assert particles.voxel_size_angstrom == pytest.approx(2 * 2.183)
     for row, (low, high) in enumerate(each for each in TILTS.values() for _ in places):
         assert torch.equal(particles.read_weights([row])[0], missing_wedge(12, high, low))
+    capsys.readouterr()
+    assert main(["info", "ribosomes"]) == 0
+    assert "particles by tilts: 2 of -60 to 57, 2 of -58 to 29" in capsys.readouterr().out
     centre = particles.read_volumes(range(4))[:, 4:9, 4:9, 4:9].mean(dim=(1, 2, 3))
     assert bool((centre > 1).all()), "protein is bright, above the background's deviation of 1"
 

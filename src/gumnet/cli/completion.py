@@ -67,8 +67,7 @@ def _running_shell() -> Shell:
         found = detect_shell()
     except ShellDetectionError:
         found = None
-    for shell in get_args(Shell):
-        if found == shell:
-            return shell
+    if found is not None and found != "powershell":
+        return found
     problem = "cannot tell which shell is running" if found is None else f"there is no completion for {found}"
     raise InputError(problem, cure=f"give --shell with one of {', '.join(get_args(Shell))}")
