@@ -7,7 +7,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ PLACES = torch.tensor([[20.0, 14, 12], [44, 30, 15], [25, 40, 20]], dtype=torch.
 class Viewer:
     """Keeps layers by name, as napari would show them."""
 
-    shown: dict[str, Any] = {}  # noqa: RUF012
+    shown: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, ndisplay: int = 2) -> None:
         Viewer.shown = {}

@@ -20,7 +20,7 @@ def write_average(
     """Write an average as ``gumnet average`` does, all files or none, and return the path of its report.
 
     ``map.mrc``, ``half1.mrc``, ``half2.mrc``, ``fsc.star``, ``particles.star``, ``view.cxc`` for ChimeraX,
-    ``report.html`` and ``figures/``; a folder for each of several classes.
+    ``report.html`` and ``figures/``; a folder for each of several classes. ``docs/notebook.ipynb`` uses it.
 
     Parameters
     ----------
@@ -37,16 +37,6 @@ def write_average(
     ------
     InputError
         If the folder holds something and ``overwrite`` is false, or cannot be written.
-
-    Examples
-    --------
-    >>> import gumnet
-    >>> config = gumnet.SimulationConfig(snr=10.0, box=16, max_shift=1.0, phantoms=1)
-    >>> made = gumnet.simulate(particles=4, config=config)
-    >>> posed = made.particles.with_poses(made.truth)
-    >>> result = gumnet.average(posed, gumnet.AverageConfig(iterations=0))
-    >>> gumnet.write_average("average", result).name
-    'report.html'
     """
     folder = Path(folder)
     with whole_folder(folder, overwrite=overwrite) as aside:
