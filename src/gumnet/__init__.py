@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gumnet.io.read import read_particles
     from gumnet.io.relion_write import write_particles
     from gumnet.particles import Particles, Poses
+    from gumnet.report.write import write_average
     from gumnet.simulation.dataset import Simulation, SimulationConfig, simulate
     from gumnet.training.config import TrainConfig
     from gumnet.training.loop import train
@@ -46,6 +47,7 @@ _HOMES = {
     "read_particles": "io.read",
     "simulate": "simulation.dataset",
     "train": "training.loop",
+    "write_average": "report.write",
     "write_particles": "io.relion_write",
 }
 
@@ -69,6 +71,7 @@ __all__ = [
     "read_particles",
     "simulate",
     "train",
+    "write_average",
     "write_particles",
 ]
 

@@ -64,7 +64,14 @@ def test_convert_asks_for_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_formats_of_the_command_are_those_of_the_library() -> None:
-    assert get_args(gumnet.cli.convert.Target) == TARGETS
+    assert tuple(name for name in get_args(gumnet.cli.convert.Target) if name != "relion3.1") == TARGETS
+
+
+def test_relion_3_1_may_be_called_so(tmp_path: Path) -> None:
+    table = dynamo_table(tmp_path / "a.tbl")
+    for name in ("relion3", "relion3.1"):
+        assert main(["convert", str(table), str(tmp_path / f"{name}.star"), "--voxel-size", "5", "--to", name]) == 0
+    assert (tmp_path / "relion3.1.star").read_bytes() == (tmp_path / "relion3.star").read_bytes()
 
 
 def test_coordinates_in_voxels_of_another_size(tmp_path: Path) -> None:

@@ -23,7 +23,15 @@ def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[
     assert facts["half_sets"] == {}
     assert facts["images"] == "all 3 there"
     assert main(["info", str(particles)]) == 0
-    assert "voxel size angstrom: 16.0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "voxel size angstrom: 16.0" in said
+    assert "poses: none, all angles and shifts are 0" in said
+    assert "rot angle" not in said
+    assert "\n  extract: coordinates in tomograms\n" in said
+    assert main(["info", str(particles / "truth.star")]) == 0
+    said = capsys.readouterr().out
+    assert "poses: there" in said
+    assert "tilt angle degrees: " in said, "which is not a tilt of the microscope"
     assert main(["info", str(particles / "volumes.mrcs"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["volumes"], facts["voxels_xyz"], facts["voxel_size_angstrom"]) == (3, [20, 20, 20], 16.0)
@@ -110,3 +118,15 @@ def test_info_of_tilt_stacks_says_their_tilt_range(shared_data: Path, capsys: py
     low, high = facts["tilt_range_degrees"]
     assert -70 < low < -40
     assert 40 < high < 70
+
+
+def test_info_says_which_particles_have_which_tilts(
+    particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "p.star"
+    names = "".join(f"_{name}\n" for name in ("rlnImageName", "gumnetTiltMin", "gumnetTiltMax"))
+    image = f"@{particles / 'volumes.mrcs'}"
+    table.write_text(f"data_\n\nloop_\n{names}1{image} -58 29\n2{image} -60 57\n3{image} -60 57\n")
+    facts = info_of(table, capsys)
+    assert facts["tilt_range_degrees"] == [-60, 57]
+    assert facts["particles_by_tilts"] == {"-58 to 29": 1, "-60 to 57": 2}

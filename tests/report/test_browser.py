@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
 import torch
 from oracles.averages import full_average
 
+import gumnet
 from gumnet.report.average import map_section
 from gumnet.report.page import page
 
@@ -97,3 +100,52 @@ def test_the_policy_lets_the_script_run_and_without_webgl_the_still_picture_stay
     assert log == []
     assert re.search('<figure class="viewer" hidden', dom)
     assert '<div class="still">' in dom
+
+
+# What a reader can reach with the Tab key, what it is called, and whether anything goes beyond the screen.
+LOOK = """<script>
+const wide = () => document.documentElement.scrollWidth - document.documentElement.clientWidth;
+const name = (each) => each.getAttribute("aria-label") || each.textContent.trim();
+const all = (what) => [...document.querySelectorAll(what)].filter((each) => each.checkVisibility());
+const reached = () => all("*").filter((each) => each.tabIndex >= 0);
+const folded = reached().length, before = wide();
+document.querySelectorAll("details").forEach((each) => { each.open = true; });
+const kinds = new Set(reached().map((each) => each.localName));
+document.body.dataset.look = JSON.stringify({
+  beyond: [before, wide()], kinds: [...kinds].sort(), more: reached().length > folded,
+  nameless: reached().filter((each) => !name(each)).map((each) => each.outerHTML.slice(0, 80)),
+  pictures: document.querySelectorAll("svg").length,
+  told: document.querySelectorAll("svg[role=img][aria-label]").length,
+  low: all("button").filter((each) => each.offsetHeight < 24).length,
+  scrolls: all("*").filter((each) => each.scrollWidth > each.clientWidth + 1
+    && getComputedStyle(each).overflowX === "auto" && !each.hasAttribute("tabindex")).map((each) => each.localName),
+});
+</script></body>"""
+
+
+def test_a_whole_report_on_a_small_screen_is_reached_with_the_keyboard(
+    written: tuple[gumnet.Average, Path], tmp_path: Path
+) -> None:
+    html = (written[1] / "report.html").read_text(encoding="utf-8")
+    path = tmp_path / "page.html"
+    path.write_text(re.sub("<meta http-equiv[^>]*>", "", html).replace("</body>", LOOK), encoding="utf-8")
+    dom, log = opened(path, tmp_path / "profile", "--enable-unsafe-swiftshader", "--window-size=390,800")
+    assert log == []
+    found = re.search('data-look="([^"]*)"', dom)
+    assert found is not None
+    look = json.loads(unescape(found[1]))
+    assert look["beyond"] == [0, 0], "nothing goes beyond the screen, nor when tables are unfolded"
+    assert {"summary", "div"} <= set(look["kinds"])
+    assert look["more"], "unfolded tables can be scrolled with the keys"
+    assert look["nameless"] == []
+    assert look["scrolls"] == [], "what scrolls can be reached"
+    assert look["pictures"] == look["told"] > 10
+    assert look["low"] == 0, "buttons are large enough for a finger"
+
+
+def test_a_whole_report_breaks_no_rule_of_its_own_policy(written: tuple[gumnet.Average, Path], tmp_path: Path) -> None:
+    path = written[1] / "report.html"
+    assert path.stat().st_size < 8_000_000
+    dom, log = opened(path, tmp_path / "profile", "--enable-unsafe-swiftshader", "--window-size=390,800")
+    assert log == []
+    assert dom.count("<h2>") >= 7

@@ -92,6 +92,12 @@ def test_every_table_scrolls_by_itself(html: str) -> None:
     assert re.search(r"\.wide {[^}]*overflow-x: auto", html)
 
 
+def test_commands_that_scroll_are_reached_with_the_keyboard(html: str) -> None:
+    (commands,) = [attributes for name, attributes in parse(html).seen if name == "pre"]
+    assert (commands["tabindex"], commands["aria-label"]) == ("0", "Commands")
+    assert re.search(r"\npre {[^}]*overflow-x: auto", html)
+
+
 def test_headers_of_words_stand_over_their_words(html: str) -> None:
     assert re.search(r"table\.words th, table\.words td { text-align: left; }", html)
 

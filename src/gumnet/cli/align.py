@@ -109,7 +109,7 @@ def align(
         and neighbours out.
     local
         With --reference: start from the poses of the table; they are refined
-        and, with --cone or --in-plane, searched about.
+        and, with --cone or --in-plane (method exhaustive), searched about.
     cone
         With --local: how far, in degrees, the z axis of the reference may
         tilt from where the table has it; 0 where only --in-plane is given.

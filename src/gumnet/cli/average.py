@@ -25,9 +25,9 @@ from gumnet.cli.options import (
     read_mask,
     say,
     say_table,
-    versions,
 )
 from gumnet.cli.running import RUNNING, Running
+from gumnet.versions import versions
 
 if TYPE_CHECKING:
     from gumnet.averaging.config import AverageConfig
@@ -66,12 +66,15 @@ def average(
         gumnet average particles.star --out check --iterations 0
 
     Without --initial nothing is assumed about the structure: the first maps come
-    from the particles alone. Two halves of the particles are kept apart throughout.
-    --iterations 0 averages at the poses of the table.
+    from the particles alone. Two halves of the particles are aligned and averaged
+    apart. Where both start from one map (--start, --classes, --symmetry, --initial)
+    only finer detail than it holds is independent, and the result says so.
+    --iterations 0 averages at the poses of the table, however these came about.
 
     OUT gets map.mrc, half1.mrc, half2.mrc, fsc.star, particles.star, view.cxc for
     ChimeraX, report.html and its figures, all of them or none; a folder for each of
-    several classes; mask.mrc with --mask auto. Until then first
+    several classes; mask.mrc with --mask auto; for 2D tilt stacks also
+    particles_optimisation_set.star, to give to other commands. Until then first
     maps and iterations are kept in OUT.journal: a run that was killed goes on with
     --resume, on a CPU to the same bytes. --workers share what follows first maps.
 
@@ -83,7 +86,8 @@ def average(
         Folder to write.
     iterations
         How often to align and average from the first maps on. Three of them search
-        all rotations, those that follow refine, at a third of the cost.
+        all rotations, those that follow refine, at a third of the cost. With --start
+        blob all of them search.
     classes
         How many structures the particles may be of. They are sorted by first
         maps, and each class is averaged by itself.
@@ -91,9 +95,9 @@ def average(
         Where the first maps come from, without --initial. halves: each half
         finds its own, so that nothing in common can feign agreement. together:
         all particles find one, for few or noisy ones; only finer detail is then
-        independent. auto: halves, together where these disagree. pairs: as auto,
-        from alignments of each particle with a few others. blob: the
-        average as it is, for methods other than exhaustive.
+        independent. auto: halves, together where these disagree or with --symmetry.
+        pairs: as auto, from alignments of each particle with a few others. blob: the
+        average of each half as it is, meant for methods other than exhaustive.
     initial
         Map to start from, in place of first maps.
     mask
@@ -110,7 +114,8 @@ def average(
         Weights: a trained Gum-Net for --method gumnet, a matched filter for --method
         matched in place of the one that ships with gumnet.
     no_refine
-        Leave out the local refinement of poses.
+        Leave out the local refinement of poses: iterations after the third then
+        move nothing, unless all of them search.
     max_shift
         Largest shift on each axis in voxels; an eighth of the box for the first
         maps, as picking leaves less and the cost grows with the third power,

@@ -24,9 +24,9 @@ from gumnet.cli.options import (
     matching_mask,
     say,
     say_table,
-    versions,
 )
 from gumnet.errors import InputError
+from gumnet.versions import versions
 
 if TYPE_CHECKING:
     from gumnet.clustering.config import ClusterConfig
@@ -75,7 +75,7 @@ def cluster(
     Parameters
     ----------
     particles
-        Particle table, or folder that gumnet simulate wrote.
+        Particle table, or folder that gumnet simulate or gumnet pack wrote.
     out
         Folder to write.
     k

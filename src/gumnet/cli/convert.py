@@ -10,8 +10,10 @@ from cyclopts import Parameter
 
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, TiltRange, say
 
-# The same as gumnet.io.convert.Target, which would import torch for --help.
-Target = Literal["relion3.0", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"]
+# Those of gumnet.io.convert.Target, which would import torch for --help, and what else people call RELION 3.1.
+Target = Literal[
+    "relion3.0", "relion3.1", "relion3", "relion4", "relion5", "dynamo", "stopgap", "em", "eman2", "m", "acryo"
+]
 
 
 def convert(
@@ -47,8 +49,8 @@ def convert(
     out
         Table or volumes to write.
     to
-        Format; by the name of OUT unless given. relion3 is RELION 3.1. A .star file stays
-        of the program it came from.
+        Format; by the name of OUT unless given. relion3 is RELION 3.1 too. A .star file
+        stays of the program it came from.
     voxel_size
         Size in Angstrom of the voxels that the coordinates of TABLE count, where it does
         not say or says it wrong.
@@ -79,7 +81,7 @@ def convert(
     done = run(
         table,
         out,
-        to=to,
+        to="relion3" if to == "relion3.1" else to,
         voxel_size_angstrom=voxel_size,
         out_voxel_size_angstrom=out_voxel_size,
         tomograms=tomograms,

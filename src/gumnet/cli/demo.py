@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
-from gumnet.cli.options import COMMON, OUTPUT, Common, Output, command_line, say, say_table, versions
+from gumnet.cli.options import COMMON, OUTPUT, Common, Output, command_line, say, say_table
+from gumnet.versions import versions
 
 
 def demo(
@@ -67,6 +70,8 @@ def demo(
     say_table(demo_key_figures(result))
     say("")
     say(f"Look at:  {folder / 'report.html'}")
-    say("On your own data, run next:")
+    # In a checkout the program is in .venv/bin, which is on nobody's PATH.
+    elsewhere = "" if shutil.which("gumnet") else f", where gumnet is {sys.argv[0]}"
+    say(f"On your own data, run next{elsewhere}:")
     for step in NEXT_STEPS:
         say(f"  {step}")

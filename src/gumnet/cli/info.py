@@ -59,7 +59,7 @@ def info(
     device = common.start()
     if verify:
         verify_store(path)
-    from gumnet.cli.info_tables import star_facts, table_facts
+    from gumnet.cli.info_tables import ANGLES, NO_POSES, POSES, star_facts, table_facts
     from gumnet.io.check import existing_file
     from gumnet.io.tables import SUFFIXES
     from gumnet.io.volumes import holds_volumes
@@ -79,7 +79,11 @@ def info(
         say(json_format.dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        say(f"{name.replace('_', ' ')}: {_in_words(value)}")
+        if facts.get(POSES) == NO_POSES and (name in ANGLES or name.startswith("largest_shift")):
+            continue
+        # The tilt of RELION's angles is not that of the microscope.
+        label = name.replace("_", " angle_") if name in ANGLES else name
+        say(f"{label.replace('_', ' ')}: {_in_words(value)}")
 
 
 def _map_facts(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ _FINE, _OBSERVED_SHARE = 0.25, 0.01
 _LOOKED_AT = 100
 """Particles whose weights are tried, to read the tilt range off."""
 _USE = "align, average, train"
+TILT_RANGE, POSES = "tilt_range_degrees", "poses"
+NO_POSES = "none, all angles and shifts are 0"
+ANGLES = ("rot_degrees", "tilt_degrees", "psi_degrees")
 
 
 def star_facts(path: Path) -> dict[str, Any] | None:
@@ -72,12 +76,12 @@ def table_facts(
         # A table says something even where its images are not at hand.
         missing[_USE] = str(error)
         facts |= {"images": f"not read: {error.problem}", "voxel_size_angstrom": table.voxel_size_angstrom}
-        tilts = table.tilt_ranges
-        low, high = (math.nan, math.nan) if tilts is None else (float(tilts[:, 0].min()), float(tilts[:, 1].max()))
+        tilts = _tilts(table.tilt_ranges, None)
         poses, largest = table.rotations, table.shifts
     else:
-        weights = _first_weights(particles)
-        low, high = _tilt_range(weights)
+        # A range that is given takes the place of the table's.
+        own = given["tilt_range"] is None and given["wedge_list"] is None
+        tilts = _tilts(table.tilt_ranges if own else None, _first_weights(particles))
         facts |= {**_images(particles, table), **store_facts(particles), "box": particles.box}
         facts["memory_to_align"] = memory_in_words(particles, device, memory)
         facts["voxel_size_angstrom"] = particles.voxel_size_angstrom
@@ -87,8 +91,9 @@ def table_facts(
     unit = "angstrom" if in_angstrom else "voxels"
     return {
         **facts,
-        "tilt_range_degrees": None if math.isnan(low) else [round(low, 1), round(high, 1)],
+        **tilts,
         **_places(table),
+        POSES: "there" if _any_pose(poses, largest) else NO_POSES,
         **_angles(relion_from_matrix(poses)),
         f"largest_shift_{unit}": round(float(largest.norm(dim=-1).max()), 2),
         "scores": _scores(table.scores),
@@ -98,10 +103,30 @@ def table_facts(
     }
 
 
-def _tilt_range(weights: Tensor | None) -> tuple[float, float]:
+def _tilts(ranges: Tensor | None, weights: Tensor | None) -> dict[str, Any]:
+    """Return the lowest and highest tilt: of ``ranges`` (n, 2) or else of ``weights`` (1, N, N, N // 2 + 1).
+
+    Where particles differ, also how many have which range.
+    """
     from gumnet.geometry.wedge import wedge_angles_degrees
 
-    return (math.nan, math.nan) if weights is None else wedge_angles_degrees(_observed(weights[0]))
+    if ranges is not None and bool(ranges.isfinite().all()):
+        low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
+        counts = Counter(f"{first:g} to {last:g}" for first, last in ranges.tolist())
+        several = {"particles_by_tilts": dict(counts)} if len(counts) > 1 else {}
+        return {TILT_RANGE: [round(low, 1), round(high, 1)], **several}
+    low, high = (math.nan, math.nan) if weights is None else wedge_angles_degrees(_observed(weights[0]))
+    if math.isnan(low):
+        return {TILT_RANGE: None}
+    return {TILT_RANGE: [round(low, 1), round(high, 1)], "tilt_range_from": "the weights of the first particle"}
+
+
+def _any_pose(rotations: Tensor, shifts: Tensor) -> bool:
+    """Return whether any particle is turned or shifted."""
+    import torch
+
+    unturned = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    return bool((rotations != unturned).any()) or bool(shifts.any())
 
 
 def _missing_for_conversion(table: PoseTable) -> dict[str, str]:
@@ -112,7 +137,7 @@ def _missing_for_conversion(table: PoseTable) -> dict[str, str]:
     if table.centred:
         missing["convert to all but relion5"] = "the sizes of the tomograms (--tomograms or --tomogram-size)"
     elif not bool((table.coordinates != 0).any()):
-        missing["places in tomograms"] = "the table has no coordinates"
+        missing["extract"] = "coordinates in tomograms"
     return missing
 
 
@@ -176,10 +201,9 @@ def _version(table: PoseTable) -> str:
 
 
 def _angles(angles: Tensor) -> dict[str, Any]:
-    names = ("rot_degrees", "tilt_degrees", "psi_degrees")
     return {
         name: [round(float(column.min()), 1), round(float(column.max()), 1)]
-        for name, column in zip(names, angles.T, strict=True)
+        for name, column in zip(ANGLES, angles.T, strict=True)
     }
 
 

@@ -10,6 +10,8 @@ from importlib import import_module
 from cyclopts import App, CycloptsError
 
 from gumnet import __version__
+from gumnet.cli import completion
+from gumnet.cli.help import FlowingHelp
 from gumnet.cli.options import ARGUMENTS
 from gumnet.errors import InputError, RunError
 
@@ -39,6 +41,7 @@ def build() -> App:
         help="Align, average and classify subtomograms of cryo-electron tomography.",
         help_epilogue="New here? Run: gumnet demo --out demo-output",
         help_format="plaintext",
+        help_formatter=FlowingHelp(),
         version=__version__,
         result_action="return_value",
         exit_on_error=False,
@@ -48,6 +51,7 @@ def build() -> App:
     for order, name in enumerate(COMMANDS):
         command = getattr(import_module(f"gumnet.cli.{name}"), name)
         app.command(command, name=name, sort_key=order, group="Commands", help_epilogue="")
+    app.command(completion.install_completion, name=completion.NAME, sort_key=len(COMMANDS), help_epilogue="")
     return app
 
 
@@ -76,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command, bound, _ = build().parse_args(arguments)
     except CycloptsError as error:
-        name = arguments[0] if arguments and arguments[0] in COMMANDS else None
+        name = arguments[0] if arguments and arguments[0] in {*COMMANDS, completion.NAME} else None
         complain(f"{error} See: gumnet {f'{name} ' if name else ''}--help")
         return WRONG_INPUT
     common = bound.arguments.get("common")

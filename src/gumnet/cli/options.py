@@ -6,8 +6,6 @@ Nothing here imports torch at the top: ``gumnet --help`` has to be quick.
 from __future__ import annotations
 
 import math
-import os
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from gumnet.errors import InputError
+from gumnet.versions import versions
 
 if TYPE_CHECKING:
     import torch
@@ -276,19 +275,6 @@ def say_table(rows: Sequence[tuple[str, str]]) -> None:
         # Text, not str: brackets in a file name are no markup.
         table.add_row(Text(name), Text(value, style="bold", overflow="fold"))
     Console().print(table)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a result depends on, for reports."""
-    from importlib.metadata import version
-
-    return {
-        "gumnet": version("gumnet"),
-        "torch": version("torch"),
-        "numpy": version("numpy"),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
 
 
 def bad_list_beside(path: Path) -> Path:

@@ -26,7 +26,8 @@ def sharpen(
     """Sharpen the mean of two half maps by a B-factor, and cut it off at its resolution.
 
     Example
-        gumnet sharpen average/half1.mrc average/half2.mrc --b-factor -300 --out sharp.mrc
+        gumnet sharpen average/half1.mrc average/half2.mrc --b-factor -300 \\
+          --out sharp.mrc
 
     Say how much: give --b-factor, or --guinier to fit the fall-off of the map
     itself, which takes a resolution beyond 10 Angstrom. The map is not masked;

@@ -135,7 +135,8 @@ def simulate(
     densities = _read(structures, box, voxel_size, map_voxel_size) if structures else None
     made = run(densities, pairs=pairs, particles=particles, config=config)
     write_simulation(out, made, overwrite=output.overwrite)
-    say(f"{len(made.particles)} particles of {len(made.structures)} structures at SNR {snr:g}: {out}")
+    kinds = f"{len(made.structures)} structure{'' if len(made.structures) == 1 else 's'}"
+    say(f"{len(made.particles)} particles of {kinds} at SNR {snr:g}: {out}")
 
 
 def _read(paths: tuple[Path, ...], box: int, voxel_size: float, map_voxel_size: float | None) -> Volumes:

@@ -51,7 +51,7 @@ def train(
     Parameters
     ----------
     particles
-        Particle table, or folder that gumnet simulate wrote.
+        Particle table, or folder that gumnet simulate or gumnet pack wrote.
     out
         Folder of the run.
     preset

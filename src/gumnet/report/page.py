@@ -166,7 +166,9 @@ def _section(section: Section) -> str:
         viewers = "".join(viewer_markup(viewer, _figure(viewer.still)) for viewer in section.viewers)
         parts.append(f'<div class="figures">{viewers}{"".join(_figure(figure) for figure in section.figures)}</div>\n')
     if section.commands:
-        parts.append(f"<pre><code>{escape(chr(10).join(section.commands))}</code></pre>\n")
+        lines = escape(chr(10).join(section.commands))
+        # What scrolls can be reached by the keyboard.
+        parts.append(f'<pre tabindex="0" role="region" aria-label="Commands"><code>{lines}</code></pre>\n')
     parts += [_table(table) for table in section.tables]
     return "".join([*parts, "</section>\n"])
 

@@ -92,11 +92,12 @@ def _limit(values: Tensor, largest: float) -> float:
 def provenance_section(
     command: str, versions: Mapping[str, str], settings: Mapping[str, str], seconds: Mapping[str, float]
 ) -> Section:
-    """Return how to get the same result again, and what took how long."""
+    """Return how to get the same result again, and what took how long; without a command, that Python made it."""
     facts = Table("What made it", ("Setting", "Value"), (*settings.items(), *versions.items()), words=True)
     timing = Table(
         "Time",
         ("Step", "Seconds"),
         (*((name, f"{value:.1f}") for name, value in seconds.items()), ("all", f"{sum(seconds.values()):.1f}")),
     )
-    return Section("How it was made", ("The command that made this page:",), (), (facts, timing), (command,))
+    words, commands = ("The command that made this page:", (command,)) if command else ("Written from Python.", ())
+    return Section("How it was made", (words,), (), (facts, timing) if seconds else (facts,), commands)
