@@ -1,1 +1,1 @@
-"""Gum-Net: the network, its unsupervised loss and its weights on disk."""
+"""Gum-Net, its unsupervised loss and its weights on disk; the learned matched filter."""
