@@ -19,11 +19,11 @@ UNSEEN = 2**30
 """Bytes that may be taken beyond tracemalloc's sight, by torch and HDF5: an allocation above fails."""
 
 
-class TooMuch(AssertionError):
+class TooMuchError(AssertionError):
     """A reader took more memory than it may."""
 
 
-class TooLong(AssertionError):
+class TooLongError(AssertionError):
     """A reader took more time than it may."""
 
 
@@ -32,7 +32,7 @@ def bounded(size: int) -> Iterator[None]:
     """Run a block that reads files of ``size`` bytes in all under the limits; tracemalloc is on while it runs."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise TooLong(f"more than {SECONDS} s")
+        raise TooLongError(f"more than {SECONDS} s")
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -44,7 +44,7 @@ def bounded(size: int) -> Iterator[None]:
         yield
         peak = tracemalloc.get_traced_memory()[1]
         if peak > TIMES_THE_FILE * size + SMALL:
-            raise TooMuch(f"{peak} bytes for a file of {size}")
+            raise TooMuchError(f"{peak} bytes for a file of {size}")
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -20,7 +20,7 @@ from gumnet.io.mrc_header import read_header
 from gumnet.io.pack import pack
 from gumnet.io.picks import read_picks
 from gumnet.io.read import read_particles
-from gumnet.io.relion import CTF_IMAGE, IMAGE
+from gumnet.io.relion import IMAGE
 from gumnet.io.relion_write import write_particles
 from gumnet.io.star import read_star, write_star
 from gumnet.io.store import Store
@@ -98,9 +98,13 @@ def _table(target: Format, name: str) -> Callable[[Path], None]:
 def _tomograms(folder: Path) -> None:
     rows = {"rlnTomoName": ["TS_1"], "rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.07}
     sizes = {"rlnTomoTiltSeriesPixelSize": 2.0, "rlnTomoSizeX": 100, "rlnTomoSizeY": 120, "rlnTomoSizeZ": 40}
-    tilts = {f"rlnTomoProj{a}": [f"[{x},{y},{z},0]"] * 3 for a, x, y, z in (("X", 1, 0, 0), ("Y", 0, 1, 0), ("Z", 0, 0, 1))}
+    tilts = {
+        f"rlnTomoProj{a}": [f"[{x},{y},{z},0]"] * 3 for a, x, y, z in (("X", 1, 0, 0), ("Y", 0, 1, 0), ("Z", 0, 0, 1))
+    }
     ctf = {"rlnDefocusU": 2e4, "rlnDefocusV": 2e4, "rlnDefocusAngle": 3.0, "rlnMicrographPreExposure": [0.0, 3.0, 6.0]}
-    write_star(folder / "tomograms.star", {"global": pd.DataFrame({**rows, **sizes}), "TS_1": pd.DataFrame({**tilts, **ctf})})
+    write_star(
+        folder / "tomograms.star", {"global": pd.DataFrame({**rows, **sizes}), "TS_1": pd.DataFrame({**tilts, **ctf})}
+    )
 
 
 def _store(folder: Path) -> None:
@@ -199,7 +203,9 @@ TARGETS = {
     "acryo": Target("a.csv", _table("acryo", "a.csv"), (_with_volumes, read_pose_table)),
     "picks-csv": Target("a.csv", _csv, (read_picks,)),
     "picks-text": Target("a.txt", _text, (read_picks,)),
-    "store-index": Target("store/store.json", _store, (lambda path: Store.open(path.parent).damaged(), lambda path: _all_of(path.parent))),
+    "store-index": Target(
+        "store/store.json", _store, (lambda path: Store.open(path.parent).damaged(), lambda path: _all_of(path.parent))
+    ),
     "store-table": Target("store/particles.star", _store, (lambda path: _all_of(path.parent),)),
     "store-shard": Target("store/volumes-00001.mrcs", _store, (lambda path: _all_of(path.parent),)),
     "store-weights": Target("store/weights-00000.mrcs", _store, (lambda path: _all_of(path.parent),)),

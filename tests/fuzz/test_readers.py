@@ -6,6 +6,7 @@ for that long. What fails is written to build/fuzz, and becomes a small test of 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -21,7 +22,7 @@ from tests.fuzz.mutate import DAMAGE, Edit, damaged
 from tests.fuzz.targets import TARGETS, Target
 
 MINUTES = float(os.environ.get("GUMNET_FUZZ_MINUTES", "0"))
-EXAMPLES = 500 if MINUTES else 8
+EXAMPLES = 300 if MINUTES else 8
 FAILED = Path("build/fuzz")
 """Where what fails is kept, below the current folder."""
 QUICK = settings(
@@ -39,11 +40,8 @@ def read_all(target: Target, path: Path) -> None:
     size = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
     for reader in target.readers:
         with bounded(size):
-            try:
+            with contextlib.suppress(InputError):
                 reader(path)
-            except InputError as error:
-                assert "\n" not in str(error)
-                assert str(error)
 
 
 def _reads(reader: Callable[[Path], object], path: Path) -> bool:
@@ -61,12 +59,12 @@ def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "damaged"
     whole.mkdir()
     target.make(whole)
-    assert any([_reads(reader, whole / target.name) for reader in target.readers]), "the whole file is of its kind"
+    taken = [_reads(reader, whole / target.name) for reader in target.readers]
+    assert any(taken), "the whole file is of its kind"
     original = (whole / target.name).read_bytes()
     shutil.copytree(whole, folder)
     path = folder / target.name
 
-    @given(edits=DAMAGE)
     def attempt(edits: list[Edit]) -> None:
         path.write_bytes(damaged(original, edits))
         try:
@@ -76,8 +74,8 @@ def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
             (FAILED / f"{name}{path.suffix}").write_bytes(path.read_bytes())
             raise
 
+    if not MINUTES:
+        QUICK(given(edits=DAMAGE)(attempt))()
     end = time.process_time() + 60 * MINUTES / len(TARGETS)
-    run = 0
-    while run == 0 or time.process_time() < end:
-        (seed(time.time_ns())(QUICK(attempt)) if MINUTES else QUICK(attempt))()
-        run += 1
+    while time.process_time() < end:
+        seed(time.time_ns())(QUICK(given(edits=DAMAGE)(attempt)))()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -242,20 +243,20 @@ def store_of(entries: Sequence[Entry]) -> Store | None:
     return store if {str(path) for path, _ in entries} <= shards else None
 
 
-def _numbers(entries: Iterable[Entry], shards: tuple[ShardInfo, ...]) -> tuple[int, ...]:
+def _numbers(entries: Iterable[Entry], shards: tuple[ShardInfo, ...]) -> array[int]:
     """Return the numbers, through all shards, of volumes that are named by shard and number in it."""
     starts, total = {}, 0
     for shard in shards:
         starts[shard.file] = (total, shard.count)
         total += shard.count
-    found = []
+    found = array("i")
     for path, number in entries:
         start, count = starts.get(path.name, (0, 0))
         if number is None or number >= count:
             problem = f"the store has no {'volume' if number is None else number + 1} of that name"
             raise InputError(problem, cure="give the table that belongs to the store", path=path)
         found.append(start + number)
-    return tuple(found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ class _StoreSource(InMemory):
     """
 
     store: Store
-    numbers: tuple[int, ...]
+    numbers: Sequence[int]
 
     @property
     def box(self) -> int:
