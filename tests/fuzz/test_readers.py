@@ -39,9 +39,8 @@ def read_all(target: Target, path: Path) -> None:
     """Give a file to all readers; what is no `InputError` is raised."""
     size = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
     for reader in target.readers:
-        with bounded(size):
-            with contextlib.suppress(InputError):
-                reader(path)
+        with bounded(size), contextlib.suppress(InputError):
+            reader(path)
 
 
 def _reads(reader: Callable[[Path], object], path: Path) -> bool:
