@@ -23,11 +23,14 @@ import gumnet.training.loop
 from gumnet.averaging import begin
 from gumnet.averaging.start_config import Phase
 from gumnet.cli.main import main
+from gumnet.clustering import searched
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
 SCHEDULE = (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7))
 """First maps of an average in a second."""
+PAIRS_A_BLOCK = 10
+"""Blocks of distances in a part of a second."""
 
 
 def start(
@@ -46,6 +49,7 @@ def _run(arguments: list[str], log: str, environment: dict[str, str], threads: i
     os.dup2(file, 2)
     torch.set_num_threads(threads)
     begin.SCHEDULE = SCHEDULE
+    searched.PAIRS_A_BLOCK = PAIRS_A_BLOCK
     code = main(arguments)
     sys.stdout.flush()
     os._exit(code)

@@ -17,7 +17,7 @@ from gumnet.training.distributed import Group
 from tests.oracles.programs import start
 
 # Batches of 5, 5 and 4 pairs: the shares of two processes differ.
-SETTINGS = ["--preset", "tiny", "--pairs-per-epoch", "14", "--batch-size", "5", "--device", "cpu"]
+TOML = "pairs_per_epoch = 14\nbatch_size = 5\nvalidation_pairs = 7\n"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,13 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "particles"
     small = ["--box", "18", "--voxel-size", "20", "--snr", "2", "--phantoms", "1"]
     assert main(["simulate", "--out", str(folder), "--particles", "12", *small]) == 0
+    (folder / "train.toml").write_text(TOML)
     return folder
+
+
+def training(simulated: Path, out: Path) -> list[str]:
+    config = str(simulated / "train.toml")
+    return ["train", str(simulated), "--out", str(out), "--preset", "tiny", "--device", "cpu", "--config", config]
 
 
 def on_two(arguments: list[str], log: Path) -> list[int | None]:
@@ -48,8 +54,8 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 
 def test_two_processes_learn_what_one_learns(simulated: Path, tmp_path: Path) -> None:
     one, two, log = tmp_path / "one", tmp_path / "two", tmp_path / "log"
-    assert main(["train", str(simulated), "--out", str(one), *SETTINGS, "--epochs", "2"]) == 0
-    given = ["train", str(simulated), "--out", str(two), *SETTINGS]
+    assert main([*training(simulated, one), "--epochs", "2"]) == 0
+    given = training(simulated, two)
     assert on_two([*given, "--epochs", "1"], log) == [0, 0]
     assert on_two([*given, "--epochs", "2", "--resume"], log) == [0, 0]
     assert log.read_text().count("the best weights are in") == 2, "said once a run, by the first"
@@ -74,7 +80,7 @@ def test_what_is_wrong_is_said_once(simulated: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
-    assert on_two(["train", str(simulated), "--out", str(tmp_path / "taken"), *SETTINGS], log) == [2, 2]
+    assert on_two(training(simulated, tmp_path / "taken"), log) == [2, 2]
     assert log.read_text().count("the folder is not empty") == 1
     assert "Traceback" not in log.read_text()
 
