@@ -19,7 +19,7 @@ import pytest
 
 from gumnet.cli.main import main
 from gumnet.journal import journal_path
-from tests.oracles.programs import PAIRS_A_BLOCK, SCHEDULE, start
+from tests.oracles.programs import QUICK, start
 
 MOMENTS = int(os.environ.get("GUMNET_FAULTS", "1"))
 
@@ -43,6 +43,7 @@ class Command:
     shared: bool = True
 
 
+_CLUSTER = "--no-refine --k 2 --max-shift 1 --low-pass 100"
 COMMANDS = {
     # As much memory as holds two particles at a time.
     "align": Command(
@@ -56,7 +57,7 @@ COMMANDS = {
         lambda folder: ["average", str(folder), "--iterations", "2", "--max-shift", "1", "--no-refine"], "map.mrc"
     ),
     "cluster": Command(
-        lambda folder: ["cluster", str(folder), "--no-refine", "--k", "2", "--max-shift", "1"], "distances.npz", False
+        lambda folder: ["cluster", str(folder), *_CLUSTER.split()], "distances.npz", False
     ),
     "train": Command(
         lambda folder: [
@@ -69,9 +70,9 @@ COMMANDS = {
 
 
 @pytest.fixture(autouse=True)
-def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", SCHEDULE)
-    monkeypatch.setattr("gumnet.clustering.searched.PAIRS_A_BLOCK", PAIRS_A_BLOCK)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in QUICK.items():
+        monkeypatch.setattr(name, value)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def wholes(particles: Path, few: Path, tmp_path_factory: pytest.TempPathFactory)
             folder = tmp_path_factory.mktemp(name)
             out = folder / "whole.star"
             began = time.monotonic()
-            process = start(given(name, particles, few) + ["--out", str(out)], folder / "log")
+            process = start([*given(name, particles, few), "--out", str(out)], folder / "log")
             process.join(300)
             assert process.exitcode == 0, (folder / "log").read_text()
             made[name] = Whole(contents(out), time.monotonic() - began)

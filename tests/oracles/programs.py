@@ -9,34 +9,38 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
 # What commands load when they run; the server does it once.
-import gumnet.averaging.joint
-import gumnet.clustering.run
-import gumnet.report.average
-import gumnet.report.cluster
-import gumnet.training.loop
-from gumnet.averaging import begin
 from gumnet.averaging.start_config import Phase
 from gumnet.cli.main import main
-from gumnet.clustering import searched
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
-SCHEDULE = (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7))
-"""First maps of an average in a second."""
-PAIRS_A_BLOCK = 10
-"""Blocks of distances in a part of a second."""
+
+
+def _no_report(folder: Path, *_: object, **__: object) -> None:
+    (folder / "report.html" if folder.is_dir() else folder).touch()
+
+
+QUICK: dict[str, Any] = {
+    "gumnet.averaging.begin.SCHEDULE": (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7)),
+    "gumnet.clustering.searched.PAIRS_A_BLOCK": 10,
+    "gumnet.report.average.write_average_report": _no_report,
+    "gumnet.cli.cluster._write_report": _no_report,
+}
+"""What makes programs quick: short first maps, small blocks of pairs, no figures."""
 
 
 def start(
     arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, *, threads: int = 1
 ) -> ForkServerProcess:
-    """Start gumnet and return its process; what it says goes to a file, and averages have short first maps."""
+    """Start gumnet, made `QUICK`, and return its process; what it says goes to a file."""
     process = _CONTEXT.Process(target=_run, args=(list(arguments), str(log), dict(environment or {}), threads))
     process.start()
     return process
@@ -48,8 +52,9 @@ def _run(arguments: list[str], log: str, environment: dict[str, str], threads: i
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(threads)
-    begin.SCHEDULE = SCHEDULE
-    searched.PAIRS_A_BLOCK = PAIRS_A_BLOCK
+    for name, value in QUICK.items():
+        module, _, attribute = name.rpartition(".")
+        setattr(import_module(module), attribute, value)
     code = main(arguments)
     sys.stdout.flush()
     os._exit(code)

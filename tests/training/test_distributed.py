@@ -40,9 +40,7 @@ def on_two(arguments: list[str], log: Path) -> list[int | None]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
-    processes = [
-        start(arguments, log, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
-    ]
+    processes = [start(arguments, log, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
     for process in processes:
         process.join(120)
     return [process.exitcode for process in processes]
@@ -91,7 +89,10 @@ def test_shares_are_even_and_whole() -> None:
     shares = [group.share(pairs) for group in groups]
     assert torch.equal(torch.cat(shares), pairs)
     assert [len(share) for share in shares] == [4, 4, 3]
-    for pairs_an_epoch, batch, words in ((12, 2, "a batch of 2 pairs is too small"), (14, 6, "the last batch .* has 2")):
+    for pairs_an_epoch, batch, words in (
+        (12, 2, "a batch of 2 pairs is too small"),
+        (14, 6, "the last batch .* has 2"),
+    ):
         with pytest.raises(InputError, match=words):
             groups[0].check_batches(pairs_an_epoch, batch)
     groups[0].check_batches(12, 6)

@@ -3,7 +3,7 @@
 torchrun --standalone --nproc-per-node 4 --no-python gumnet train store --out run
 
 What is computed is what one process would compute with the same batch, but for rounding: gradients are those of the
-mean loss over all pairs of a batch, and batch norms take their statistics over all of it. The first process alone writes.
+mean loss over all pairs of a batch, and batch norms take their statistics over all of it. Only the first writes.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ def _train(
         else:
             claim_folder(folder, overwrite=overwrite)
             checkpoint.write_run(folder, run)
+        checkpoint.remove_leftovers_of_run(folder)
 
     group.first(prepare)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
