@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -170,7 +171,7 @@ class SubsetSource:
     """Some rows of another source, in the given order."""
 
     parent: Source
-    indices: tuple[int, ...]
+    indices: Sequence[int]
 
     @property
     def box(self) -> int:
@@ -350,8 +351,8 @@ class Particles:
 
     def select(self, indices: Sequence[int] | Tensor) -> Particles:
         """Return the particles at ``indices``, in that order, still lazy."""
-        rows = tuple(int(i) for i in indices)
-        index = torch.tensor(rows, dtype=torch.int64)
+        index = torch.as_tensor(indices, dtype=torch.int64).cpu()
+        rows = array("q", index.contiguous().numpy().tobytes())  # an eighth of a tuple
         return replace(
             self,
             volumes=SubsetSource(self.volumes, rows),
@@ -360,7 +361,7 @@ class Particles:
             half_sets=self.half_sets[index],
             classes=self.classes[index],
             names=tuple(self.names[i] for i in rows),
-            table=None if self.table is None else self.table.iloc[list(rows)].reset_index(drop=True),
+            table=None if self.table is None else self.table.iloc[index.numpy()].reset_index(drop=True),
         )
 
     def to_pandas(self) -> pd.DataFrame:

@@ -31,7 +31,16 @@ def test_names_that_stay_in_the_project(name: str, elsewhere: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "name",
-    ["../a.mrc", "1@sub/../../a.mrc", "/etc/a.mrc", "{project}/a.mrc", "{project}/job/../a.mrc", "{project}/jobs/a"],
+    [
+        "../a.mrc",
+        "1@sub/../../a.mrc",
+        "/etc/a.mrc",
+        "{project}/a.mrc",
+        "{project}/job/../a.mrc",
+        "{project}/jobs/a",
+        "1@../me@home/a.mrc",
+        "1@/home/me@home/a.mrc",
+    ],
 )
 def test_names_that_lead_out_are_said_with_their_row(name: str, elsewhere: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"

@@ -74,7 +74,7 @@ def test_batches_hold_the_pairs_in_order_with_their_weights() -> None:
     weights = torch.arange(6.0)[:, None, None, None] * missing_wedge(4, 60.0)
     particles, _ = counted(weights)
     pairs = torch.tensor([[0, 5], [2, 1], [4, 4]])
-    batches = list(PairReader(particles, cache_gigabytes=1).batches(pairs, 2))
+    batches = list(PairReader(particles, cache_gigabytes=1).batches(torch.split(pairs, 2)))
     assert [len(batch.a) for batch in batches] == [2, 1]
     assert torch.cat([batch.a for batch in batches])[:, 0, 0, 0].tolist() == [0, 2, 4]
     assert torch.cat([batch.b for batch in batches])[:, 0, 0, 0].tolist() == [5, 1, 4]
@@ -85,16 +85,16 @@ def test_batches_hold_the_pairs_in_order_with_their_weights() -> None:
 def test_what_was_read_is_kept_up_to_the_limit() -> None:
     pairs = torch.tensor([[0, 1], [2, 3], [0, 1], [2, 3]])
     particles, source = counted()
-    list(PairReader(particles, cache_gigabytes=1).batches(pairs, 2))
+    list(PairReader(particles, cache_gigabytes=1).batches(torch.split(pairs, 2)))
     assert source.reads == 4
     particles, source = counted()
     reader = PairReader(particles, cache_gigabytes=0)
-    first = next(reader.batches(pairs, 2))
+    first = next(reader.batches(torch.split(pairs, 2)))
     assert first.weights_a is None
     assert first.weights_b is None
-    list(reader.batches(pairs, 2))
+    list(reader.batches(torch.split(pairs, 2)))
     assert source.reads == 12
     particles, source = counted()
     two = 2 * 4 * 4**3 / 1e9
-    list(PairReader(particles, cache_gigabytes=two).batches(pairs, 2))
+    list(PairReader(particles, cache_gigabytes=two).batches(torch.split(pairs, 2)))
     assert source.reads == 6

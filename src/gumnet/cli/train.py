@@ -10,6 +10,7 @@ from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Re
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
+    from gumnet.model.gumnet import GumNet
     from gumnet.training.config import TrainConfig
 
 Record = TypeVar("Record")
@@ -37,6 +38,7 @@ def train(
         gumnet simulate --out sim --particles 200 --snr 1
         gumnet train sim --out run --preset tiny --epochs 5
         gumnet train sim --out run --preset tiny --epochs 10 --resume
+        torchrun --standalone --nproc-per-node 4 --no-python gumnet train sim --out run
 
     OUT gets model.safetensors (the best weights), metrics.jsonl (all losses) and
     what --resume needs. Options go before the config file, and that before the
@@ -73,10 +75,8 @@ def train(
     """
     if init is not None and preset is not None:
         raise InputError("--init brings its architecture along", cure="leave --preset out")
-    common.start()
-    from gumnet.model.gumnet import PRESETS
-    from gumnet.model.weights import load_model
     from gumnet.training.checkpoint import MODEL
+    from gumnet.training.distributed import is_first, is_launched, one_voice
     from gumnet.training.loop import train as run
 
     given = {
@@ -88,16 +88,31 @@ def train(
         "seed": common.seed,
         "device": common.device,
     }
-    settings = run_config(config, {name: value for name, value in given.items() if value is not None})
+    with one_voice():
+        common.start()
+        if reading.skip_bad and is_launched():
+            raise InputError("--skip-bad is for one process", cure="pack the particles first: gumnet pack --skip-bad")
+        settings, model = _settings(init, config, {name: value for name, value in given.items() if value is not None})
+        data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
+        run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite)
+    if not is_first():
+        return
+    say(f"the best weights are in {out / MODEL}; to use them:")
+    say(f"gumnet align {particles} --reference MAP --method gumnet --model {out / MODEL} --out aligned.star")
+
+
+def _settings(init: Path | None, config: Path | None, given: dict[str, Any]) -> tuple[TrainConfig, GumNet | None]:
+    """Return the settings of a run, and the model that it starts from, if one is given."""
+    from gumnet.model.gumnet import PRESETS
+    from gumnet.model.weights import load_model
+
+    settings = run_config(config, given)
     model = None if init is None else load_model(init)
     if model is not None and settings.network != PRESETS["small"]:
         raise InputError(
             "--init brings its architecture along", cure="leave preset and [network] out of the file", path=config
         )
-    data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
-    run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite)
-    say(f"the best weights are in {out / MODEL}; to use them:")
-    say(f"gumnet align {particles} --reference MAP --method gumnet --model {out / MODEL} --out aligned.star")
+    return settings, model
 
 
 def run_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:

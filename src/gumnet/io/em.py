@@ -56,7 +56,8 @@ def read_em_values(path: Path) -> NDArray[np.float64]:
     """Return all values of an EM file, (z, y, x), in full precision."""
     header = read_em_header(path)
     values = np.fromfile(path, header.dtype, count=math.prod(header.shape), offset=header.offset)
-    return values.reshape(header.shape).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of NaN: what reads it will say where
+        return values.reshape(header.shape).astype(np.float64)
 
 
 def write_em_values(path: Path, values: NDArray[np.float32] | NDArray[np.float64], *, overwrite: bool = False) -> None:

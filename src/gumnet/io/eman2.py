@@ -25,6 +25,7 @@ from gumnet.io.written import Written
 ALIGN = "xform.align3d"
 _SCORE, _OURS, _THEIRS = "score", "gumnet", "eman2_"
 _CURE = "give a list or a JSON file of e2spt"
+_LONGEST_KEY = 5000
 _HEAD = (
     "#LSX\n# This file is in fast LST format. All lines after the next line have exactly the number of characters "
     "shown on the next line. This MUST be preserved if editing.\n# {}\n"
@@ -41,8 +42,6 @@ def read_eman2(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
     InputError
         If the file cannot be understood.
     """
-    import pandas as pd
-
     path = Path(path)
     match path.suffix.lower():
         case ".lst":
@@ -55,6 +54,18 @@ def read_eman2(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
             rows = list(hdf_rows(path))
     if not rows:
         raise InputError("there are no particles in it", cure=_CURE, path=path)
+    try:
+        return _pose_table(rows, path, voxel_size_angstrom)
+    except InputError:
+        raise
+    # torch says by RuntimeError that a number is too large for it.
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"an entry is not what it should be ({error})", cure=_CURE, path=path) from None
+
+
+def _pose_table(rows: list[Row], path: Path, voxel_size_angstrom: float | None) -> PoseTable:
+    import pandas as pd
+
     n = len(rows)
     matrices = torch.tensor(np.stack([_matrix(known, i, path) for i, (_, _, known) in enumerate(rows)]))
     rotations = matrices[:, :, :3].mT
@@ -69,26 +80,23 @@ def read_eman2(path: str | Path, *, voxel_size_angstrom: float | None = None) ->
     if voxel_size_angstrom is None:
         voxel_size_angstrom = float(sizes.pop()) if len(sizes) == 1 else _apix(rows)
     tilts = own("tilts", None)
-    try:
-        return PoseTable(
-            path=path,
-            program="EMAN2",
-            rotations=rotations,
-            coordinates=torch.tensor(own("coordinate", [0.0, 0.0, 0.0]), dtype=torch.float64),
-            shifts=-(rotations @ matrices[:, :, 3:])[..., 0],
-            tomograms=tuple(str(name) for name in own("tomogram", "")),
-            numbers=torch.tensor([each.get("number", i + 1) for i, each in enumerate(ours)], dtype=torch.int64),
-            half_sets=torch.tensor(own("half_set", 0), dtype=torch.int64),
-            classes=torch.tensor(own("class", 0), dtype=torch.int64),
-            objects=torch.tensor(own("object", 0), dtype=torch.int64),
-            scores=-torch.tensor([float(known.get(_SCORE, np.nan)) for _, _, known in rows], dtype=torch.float64),
-            tilt_ranges=None if None in tilts else torch.tensor(tilts, dtype=torch.float64),
-            voxel_size_angstrom=voxel_size_angstrom,
-            centred=bool(own("centred", False)[0]),
-            extra=_extra(rows, pd.DataFrame(own("columns", {}), index=range(n))),
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"an entry is not what it should be ({error})", cure=_CURE, path=path) from None
+    return PoseTable(
+        path=path,
+        program="EMAN2",
+        rotations=rotations,
+        coordinates=torch.tensor(own("coordinate", [0.0, 0.0, 0.0]), dtype=torch.float64),
+        shifts=-(rotations @ matrices[:, :, 3:])[..., 0],
+        tomograms=tuple(str(name) for name in own("tomogram", "")),
+        numbers=torch.tensor([each.get("number", i + 1) for i, each in enumerate(ours)], dtype=torch.int64),
+        half_sets=torch.tensor(own("half_set", 0), dtype=torch.int64),
+        classes=torch.tensor(own("class", 0), dtype=torch.int64),
+        objects=torch.tensor(own("object", 0), dtype=torch.int64),
+        scores=-torch.tensor([float(known.get(_SCORE, np.nan)) for _, _, known in rows], dtype=torch.float64),
+        tilt_ranges=None if None in tilts else torch.tensor(tilts, dtype=torch.float64),
+        voxel_size_angstrom=voxel_size_angstrom,
+        centred=bool(own("centred", False)[0]),
+        extra=_extra(rows, pd.DataFrame(own("columns", {}), index=range(n))),
+    )
 
 
 def _extra(rows: list[Row], columns: Any) -> Any:
@@ -136,7 +144,7 @@ def _list_rows(path: Path) -> Iterator[Row]:
         try:
             known = json.loads(parts[2]) if len(parts) > 2 and parts[2].startswith("{") else {}
             yield parts[1], int(parts[0]), known
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, RecursionError):
             raise InputError(f"line {i + 1} is not a number, a file and a JSON object", cure=_CURE, path=path) from None
 
 
@@ -144,10 +152,12 @@ def _json_rows(path: Path) -> Iterator[Row]:
     try:
         entries = json.loads(_text(path))
         for key, known in entries.items():
+            if len(key) > _LONGEST_KEY:
+                raise ValueError("no name of a file is so long")
             # Keys are Python's text of a pair: ('particles.hdf', 12)
             file, index = ast.literal_eval(key)
             yield str(file), int(index), dict(known)
-    except (ValueError, SyntaxError, TypeError, AttributeError):
+    except (ValueError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError):
         raise InputError("it does not hold particles and their transforms", cure=_CURE, path=path) from None
 
 

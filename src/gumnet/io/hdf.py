@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import h5py
 
 _IMAGES, _IMAGE, _PREFIX = "/MDF/images", "image", "EMAN."
+_CURE = "give an .hdf file of EMAN2"
+_MOST_PACKED = 1032
+"""Deflate makes no more of a byte: an image of more is none, and would only take memory."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class HdfHeader(MrcHeader):
         with _images(self.path) as images:
             parts = []
             for number in range(start // depth, (start + count - 1) // depth + 1):
-                values = np.asarray(_dataset(images, number, self.path)[()], dtype=np.float32)
+                values = _values(_dataset(images, number, self.path), number, self.path)
                 if values.size != depth * self.shape[1] * self.shape[2]:
                     shape = " x ".join(str(n) for n in reversed(values.shape))
                     raise InputError(f"volume {number + 1} is of {shape} voxels, the first of others", path=self.path)
@@ -43,19 +46,24 @@ class HdfHeader(MrcHeader):
 
 @contextmanager
 def _images(path: Path) -> Iterator[h5py.Group]:
-    """Yield the group of all images of a file."""
+    """Yield the group of all images of a file; what HDF5 finds damaged while they are used is an `InputError`."""
     import h5py
 
     path = existing_file(path, "an .hdf file of EMAN2")
     try:
         file = h5py.File(path, "r")
-    except OSError:
-        raise InputError("not an HDF5 file, or it was cut off", cure="give an .hdf file of EMAN2", path=path) from None
-    with file:
-        images = file.get(_IMAGES)
-        if not isinstance(images, h5py.Group) or len(images) == 0:
-            raise InputError(f"there is no {_IMAGES} in it", cure="give an .hdf file of EMAN2", path=path)
-        yield images
+    except (OSError, RuntimeError, ValueError):
+        raise InputError("not an HDF5 file, or it was cut off", cure=_CURE, path=path) from None
+    try:
+        with file:
+            images = file.get(_IMAGES)
+            if not isinstance(images, h5py.Group) or len(images) == 0:
+                raise InputError(f"there is no {_IMAGES} in it", cure=_CURE, path=path)
+            yield images
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the file is damaged ({error})", cure="copy or make it again", path=path) from None
 
 
 def _dataset(images: h5py.Group, number: int, path: Path) -> h5py.Dataset:
@@ -65,6 +73,16 @@ def _dataset(images: h5py.Group, number: int, path: Path) -> h5py.Dataset:
     if not isinstance(dataset, h5py.Dataset):
         raise InputError(f"image {number} is missing", cure="copy or make it again", path=path)
     return dataset
+
+
+def _values(dataset: h5py.Dataset, number: int, path: Path) -> NDArray[np.float32]:
+    """Return the voxels of an image, unless it says that it has more than its bytes can hold."""
+    if dataset.dtype.kind not in "iuf":
+        raise InputError(f"image {number} holds no numbers", cure=_CURE, path=path)
+    if dataset.size * dataset.dtype.itemsize > _MOST_PACKED * dataset.id.get_storage_size():
+        raise InputError(f"image {number} is empty, or was cut off", cure="copy or make it again", path=path)
+    with np.errstate(invalid="ignore", over="ignore"):  # of NaN: what reads it will say where
+        return np.asarray(dataset[()], dtype=np.float32)
 
 
 def read_hdf_header(path: Path) -> MrcHeader:

@@ -75,7 +75,10 @@ class MrcHeader:
         values = np.fromfile(
             self.path, self.dtype, count=count * size, offset=self.offset + start * size * self.dtype.itemsize
         )
-        return values.reshape(count, rows, columns).astype(np.float32)
+        if len(values) < count * size:  # it was whole when its header was read
+            raise InputError("the file was cut off while it was read", cure="start anew", path=self.path)
+        with np.errstate(invalid="ignore", over="ignore"):  # of NaN: what reads it will say where
+            return values.reshape(count, rows, columns).astype(np.float32)
 
 
 def read_header(path: str | Path) -> MrcHeader:

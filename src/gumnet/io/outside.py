@@ -29,7 +29,8 @@ def check_inside(names: Iterable[str], root: Path, table: Path) -> None:
     project = here if _is_below(beside, here) else beside
     start = os.path.normpath(os.path.abspath(root))
     for row, name in enumerate(names, start=1):
-        file = name.rpartition("@")[2]
+        number, at, file = name.partition("@")  # as the readers part it: a folder may have an @ in its name
+        file = file if at else number
         if os.path.isabs(file):
             folder = project
         elif ".." not in file:

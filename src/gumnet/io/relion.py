@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def relion_particles(
     root = images_root(table.particles, IMAGE, table.path)
     if not allow_outside:
         check_inside(table.particles[IMAGE].astype(str), root, table.path)
-    frame = table.particles.copy()
+    frame = table.particles.copy(deep=False)  # columns are replaced, none is changed
     frame[IMAGE] = [absolute_name(name, root) for name in frame[IMAGE]]
     optics = table.optics
     volumes: Source
@@ -161,10 +162,16 @@ def image_entry(name: str, path: Path) -> Entry:
     """Return the file and the number from 0 of an image name; ``path`` is the table, for errors."""
     number, file = split_name(name)
     if not number:
-        return Path(file), None
+        return _file(file), None
     if not number.isdecimal() or int(number) < 1:
         raise InputError(f"the image {name} has no valid number", cure="count from 1, as in 1@stack.mrcs", path=path)
-    return Path(file), int(number) - 1
+    return _file(file), int(number) - 1
+
+
+@lru_cache(maxsize=4096)
+def _file(name: str) -> Path:
+    """Return a path, the same one for all images of a stack: a path takes more memory than all else of a particle."""
+    return Path(name)
 
 
 def images_root(frame: pd.DataFrame, column: str, path: Path) -> Path:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from gumnet.errors import InputError
 from gumnet.io.atomic import write_whole
 from gumnet.io.check import existing_file
+from gumnet.io.star_long import PIECE, read_long
 
 if TYPE_CHECKING:
     import gemmi
@@ -37,6 +36,9 @@ TEXT_COLUMNS = frozenset(
 """Columns that stay text even where every entry looks like a number: a tomogram named 007 is not number 7."""
 
 _MISSING = ("nan", "NaN", "-nan", "<NA>")
+_ROWS_AT_ONCE = 10_000
+_HEAD_LINES = 3
+"""Lines of a table before the names of its columns: data_, an empty one, loop_."""
 _CURE = "check that it is a complete STAR file"
 
 
@@ -54,6 +56,10 @@ def read_star(path: str | Path) -> dict[str, pd.DataFrame]:
     import gemmi
 
     path = existing_file(path, "a STAR file")
+    if path.stat().st_size > PIECE:
+        blocks = read_long(path, lambda block, text: _table(block, path, text))
+        if blocks:
+            return blocks
     text = _text(path)
     try:
         document = gemmi.cif.read_string(text)
@@ -67,8 +73,8 @@ def read_star(path: str | Path) -> dict[str, pd.DataFrame]:
     return {block.name.strip(): _table(block, path) for block in document}
 
 
-def _table(block: gemmi.cif.Block, path: Path) -> pd.DataFrame:
-    """Return a block that is one loop, or one list of values, as a table."""
+def _table(block: gemmi.cif.Block, path: Path, as_text: frozenset[str] = frozenset()) -> pd.DataFrame:
+    """Return a block that is one loop, or one list of values, as a table; some columns are text whatever they hold."""
     import pandas as pd
 
     items = list(block)
@@ -77,23 +83,23 @@ def _table(block: gemmi.cif.Block, path: Path) -> pd.DataFrame:
         raise InputError(f"the block data_{block.name.strip()} has no columns", cure=_CURE, path=path)
     if len(loops) > 1 or (loops and len(items) > 1):
         raise InputError(f"the block data_{block.name.strip()} holds several tables", cure=_CURE, path=path)
+    text = TEXT_COLUMNS | as_text
     if loops:
-        tags, values = list(loops[0].tags), list(loops[0].values)
-    else:
-        # gemmi's stubs call a pair an object; it is a tag and its value.
-        pairs = [cast("tuple[str, str]", item.pair) for item in items]
-        tags, values = [tag for tag, _ in pairs], [value for _, value in pairs]
-    rows = np.array(values, dtype=object).reshape(-1, len(tags))
-    return pd.DataFrame({tag[1:]: _column(tag[1:], rows[:, i]) for i, tag in enumerate(tags)})
+        # A column at a time: as words of Python all of them together take far more than as numbers.
+        tags = list(loops[0].tags)
+        return pd.DataFrame({tag[1:]: _column(list(block.find_loop(tag)), tag[1:] in text) for tag in tags})
+    # gemmi's stubs call a pair an object; it is a tag and its value.
+    pairs = [cast("tuple[str, str]", item.pair) for item in items]
+    return pd.DataFrame({tag[1:]: _column([value], tag[1:] in text) for tag, value in pairs})
 
 
-def _column(name: str, values: np.ndarray[Any, np.dtype[np.object_]]) -> pd.Series:
-    """Return one column, numeric if every entry is a number."""
+def _column(values: list[str], is_text: bool) -> pd.Series:
+    """Return one column, numeric if every entry is a number and it is not to be text."""
     import gemmi
     import pandas as pd
 
     text = pd.Series([gemmi.cif.as_string(v) if v[0] in "\"';" else v for v in values], dtype=object)
-    if name not in TEXT_COLUMNS:
+    if not is_text:
         try:
             return pd.to_numeric(text.mask(text.isin(_MISSING)))
         except (ValueError, TypeError):
@@ -133,13 +139,26 @@ def write_star(
     overwrite
         Whether a file of that name may be replaced.
     """
+    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("\n")
+        for name, block in blocks.items():
+            if isinstance(block, Mapping):
+                file.write(_text_of(name, _simple(block)))
+                continue
+            # The text of a whole table would take as much memory as all else that is known of the particles.
+            for start in range(0, max(len(block), 1), _ROWS_AT_ONCE):
+                text = _text_of(name, _loop(block.iloc[start : start + _ROWS_AT_ONCE]))
+                file.write((text.split("\n", _HEAD_LINES + block.shape[1])[-1] if start else text).removesuffix("\n\n"))
+            file.write("\n\n")
+
+
+def _text_of(name: str, block: dict[str, str] | pd.DataFrame) -> str:
+    """Return the text of one block, which ends in two empty lines."""
     import starfile
 
-    with write_whole(path, overwrite=overwrite) as temporary:
-        plain = {name: _simple(block) if isinstance(block, Mapping) else _loop(block) for name, block in blocks.items()}
-        text = starfile.to_string(plain, float_format="%.9g", na_rep="nan")
-        # Its first lines say when it was written, but the same data are to give the same file.
-        temporary.write_text(text.split("\n", 2)[2], encoding="utf-8")
+    text: str = starfile.to_string({name: block}, float_format="%.9g", na_rep="nan")
+    # Its first lines say when it was written, but the same data are to give the same file.
+    return text.split("\n", 3)[3]
 
 
 def _simple(block: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,8 @@ where that is less than half a millionth of the largest, by that.
 from __future__ import annotations
 
 import json
+import math
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -90,7 +92,7 @@ class Store:
     volumes: tuple[ShardInfo, ...]
     weights: tuple[ShardInfo, ...]
     others: tuple[ShardInfo, ...]
-    _maps: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _maps: dict[str, tuple[Any, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> Store:
@@ -143,30 +145,53 @@ class Store:
     def mapped(self, shards: tuple[ShardInfo, ...], number: int) -> tuple[Tensor, int]:
         """Return the shard (count, ...) that holds volume ``number`` of all, and its number there."""
         shard = shards[number // shards[0].count]
+        # Each time: to read beyond the end of a map whose file was cut off meanwhile would end the process.
+        changed = self._check_size(shard)
+        if self._maps.get(shard.file, (changed, None))[0] != changed:
+            raise InputError("the shard changed while it was read", cure="start anew", path=self.folder / shard.file)
         if shard.file not in self._maps:
-            self._check_size(shard)
             header = read_header(self.folder / shard.file)
-            shape = (shard.count, header.shape[0] // shard.count, *header.shape[1:])
+            last = self.box // 2 + 1 if shards is self.weights else self.box
+            if header.shape != (shard.count * self.box, self.box, last):
+                shape = " x ".join(map(str, reversed(header.shape)))
+                problem = f"the shard is damaged: its header says {shape} voxels for {shard.count} boxes of {self.box}"
+                raise InputError(problem, cure=_DAMAGED, path=header.path)
             # Copy on write: torch wants what could be written to, and nothing is.
+            shape = (shard.count, self.box, self.box, last)
             array = np.memmap(header.path, header.dtype, "c", header.offset, shape)
-            self._maps[shard.file] = torch.from_numpy(array)
-        return self._maps[shard.file], number % shards[0].count
+            self._maps[shard.file] = changed, torch.from_numpy(array)
+        return self._maps[shard.file][1], number % shards[0].count
 
     def exponents(self) -> Tensor | None:
         """Return the power of two that each volume was multiplied by, int16 (n,); None where all are 0."""
         if not any(other.file == EXPONENTS for other in self.others):
             return None
         if EXPONENTS not in self._maps:
-            self._maps[EXPONENTS] = torch.from_numpy(np.load(self.folder / EXPONENTS, allow_pickle=False))
-        return self._maps[EXPONENTS]
+            path = self.folder / EXPONENTS
+            try:
+                # Mapped first: what says that it has more numbers than bytes is refused, and takes no memory.
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                raise InputError("this is no array of numpy", cure=_DAMAGED, path=path) from None
+            if values.shape != (self.particles,) or values.dtype != np.int16:
+                raise InputError(f"it does not have a number for each of {self.particles}", cure=_DAMAGED, path=path)
+            self._maps[EXPONENTS] = None, torch.from_numpy(values.copy())
+        return self._maps[EXPONENTS][1]
 
-    def _check_size(self, shard: ShardInfo) -> None:
+    def _check_size(self, shard: ShardInfo) -> tuple[int, int]:
+        """Return size and time of change of a file, in bytes and nanoseconds; an `InputError` if it is of another size.
+
+        A status a read costs a microsecond, where the read takes nine.
+        """
         path = self.folder / shard.file
-        if not path.is_file():
-            raise InputError("no such file, but the store lists it", cure=_DAMAGED, path=path)
-        if path.stat().st_size != shard.size:
-            sizes = f"{path.stat().st_size} bytes, {shard.size} were written"
+        try:
+            status = path.stat()
+        except OSError:
+            raise InputError("no such file, but the store lists it", cure=_DAMAGED, path=path) from None
+        if status.st_size != shard.size:
+            sizes = f"{status.st_size} bytes, {shard.size} were written"
             raise InputError(f"the shard is damaged: it has {sizes}", cure=_DAMAGED, path=path)
+        return status.st_size, status.st_mtime_ns
 
 
 # A table names its store once a particle, and commands open the same one several times.
@@ -179,14 +204,31 @@ def _open(path: Path, _size: int, _modified: int) -> Store:
             cure = "use the gumnet that wrote it, or a newer one"
             raise InputError(f"the store has schema {schema}, this gumnet knows {SCHEMA}", cure=cure, path=path)
         shards = [tuple(ShardInfo(**each) for each in index.pop(n)) for n in ("volumes", "weights", "others")]
-        # A name that leads elsewhere is no name of a shard.
-        if any(Path(shard.file).name != shard.file for group in shards for shard in group):
-            raise ValueError("a name with a folder in it")
-        return Store(path.parent, **index, volumes=shards[0], weights=shards[1], others=shards[2])
+        store = Store(path.parent, **index, volumes=shards[0], weights=shards[1], others=shards[2])
+        _check_index(store)
+        return store
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError("this is no index of a store", cure=_DAMAGED, path=path) from None
+
+
+def _check_index(store: Store) -> None:
+    """Raise `ValueError` where an index says what cannot be: shards are full but for the last, and in its folder."""
+    size = store.voxel_size_angstrom
+    for shard in (*store.volumes, *store.weights, *store.others):
+        if not isinstance(shard.file, str) or Path(shard.file).name != shard.file:
+            raise ValueError("a name with a folder in it")
+    counts = [store.particles, store.box, *(shard.count for shard in (*store.volumes, *store.weights))]
+    if not all(type(count) is int and count > 0 for count in counts):
+        raise ValueError("numbers that count nothing")
+    if not (isinstance(size, float | int) and math.isfinite(size) and size > 0):
+        raise ValueError("no voxel size")
+    for group in (store.volumes, store.weights):
+        if any(shard.count != group[0].count for shard in group[:-1]) or (group and group[-1].count > group[0].count):
+            raise ValueError("shards that are not full")
+    if sum(shard.count for shard in store.volumes) != store.particles:
+        raise ValueError("another number of volumes")
 
 
 def store_of(entries: Sequence[Entry]) -> Store | None:
@@ -201,20 +243,20 @@ def store_of(entries: Sequence[Entry]) -> Store | None:
     return store if {str(path) for path, _ in entries} <= shards else None
 
 
-def _numbers(entries: Iterable[Entry], shards: tuple[ShardInfo, ...]) -> tuple[int, ...]:
+def _numbers(entries: Iterable[Entry], shards: tuple[ShardInfo, ...]) -> array[int]:
     """Return the numbers, through all shards, of volumes that are named by shard and number in it."""
     starts, total = {}, 0
     for shard in shards:
         starts[shard.file] = (total, shard.count)
         total += shard.count
-    found = []
+    found = array("i")
     for path, number in entries:
         start, count = starts.get(path.name, (0, 0))
         if number is None or number >= count:
             problem = f"the store has no {'volume' if number is None else number + 1} of that name"
             raise InputError(problem, cure="give the table that belongs to the store", path=path)
         found.append(start + number)
-    return tuple(found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -230,7 +272,7 @@ class _StoreSource(InMemory):
     """
 
     store: Store
-    numbers: tuple[int, ...]
+    numbers: Sequence[int]
 
     @property
     def box(self) -> int:

@@ -97,6 +97,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(stored, path, metadata={"format": FORMAT, **header})
+    _order_header(path)
+
+
+def _order_header(path: Path) -> None:
+    """Put the texts in the header of a safetensors file in order: it writes them in another one each time."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        texts = {name: header["__metadata__"][name] for name in sorted(header["__metadata__"])}
+        ordered = json.dumps({**header, "__metadata__": texts}, separators=(",", ":"), ensure_ascii=False).encode()
+        # The same in another order, so no longer; should it be written otherwise, it stays as it was.
+        if len(ordered) <= length:
+            file.seek(8)
+            file.write(ordered.ljust(length))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,9 +68,8 @@ def read_distances(path: Path, names: tuple[str, ...]) -> Distances:
         If the file cannot be read, or is of other particles.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            distances, of = np.asarray(file["distances"], dtype=np.float32), tuple(file["names"].tolist())
-    except (OSError, ValueError, KeyError) as error:
+        distances, of = np.asarray(_array(path, "distances"), dtype=np.float32), tuple(_array(path, "names").tolist())
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(f"cannot be read ({error})", cure=f"give a {DISTANCES} of gumnet cluster", path=path) from None
     if of != names:
         raise InputError(
@@ -76,6 +78,23 @@ def read_distances(path: Path, names: tuple[str, ...]) -> Distances:
             path=path,
         )
     return distances
+
+
+def _array(path: Path, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return an array of an ``.npz`` file that is not packed, if its bytes are all there: nothing larger is made."""
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > path.stat().st_size:
+            raise ValueError(f"{name} is packed, or cut off")
+        data = archive.read(member)
+    with BytesIO(data) as file:
+        major, _ = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if math.prod(shape) * dtype.itemsize > len(data):
+            raise ValueError(f"{name} is cut off")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def class_rows(made: Clustering) -> list[tuple[str, ...]]:

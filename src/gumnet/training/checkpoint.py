@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gumnet.errors import InputError
-from gumnet.io.atomic import write_whole
+from gumnet.io.atomic import remove_leftovers, write_whole
 from gumnet.model.gumnet import GumNet
 from gumnet.model.weights import check_tensors, config_to_json, read_tensors, write_tensors
 from gumnet.training.config import TrainConfig
@@ -44,6 +44,12 @@ def write_run(folder: Path, run: Mapping[str, Any]) -> None:
         (folder / name).unlink(missing_ok=True)
     with write_whole(folder / RUN, overwrite=True) as temporary:
         temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def remove_leftovers_of_run(folder: Path) -> None:
+    """Remove what runs that were killed left half-written."""
+    for name in (RUN, CHECKPOINT, MODEL, METRICS):
+        remove_leftovers(folder / name)
 
 
 def check_run(folder: Path, run: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,9 +90,9 @@ class PairReader:
     def __post_init__(self) -> None:
         self.particles = self.particles.cached(self.cache_gigabytes)
 
-    def batches(self, pairs: Tensor, size: int) -> Iterator[Batch]:
-        """Yield the pairs (m, 2) in order, ``size`` at a time."""
-        for chosen in torch.split(pairs, size):
+    def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
+        """Yield the pairs of each part (m, 2)."""
+        for chosen in parts:
             a, weights_a = self._read(chosen[:, 0].tolist())
             b, weights_b = self._read(chosen[:, 1].tolist())
             yield Batch(a, b, weights_a, weights_b)

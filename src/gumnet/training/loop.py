@@ -2,6 +2,8 @@
 
 gumnet train particles.star --out run --preset small
 gumnet train particles.star --out run --preset small --resume
+
+On several processes see `gumnet.training.distributed`.
 """
 
 from __future__ import annotations
@@ -9,15 +11,16 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gumnet.devices import resolve_device
 from gumnet.errors import InputError
 from gumnet.io.atomic import claim_folder
 from gumnet.model.gumnet import GumNet
@@ -28,6 +31,7 @@ from gumnet.progress import Progress, progress
 from gumnet.training import checkpoint
 from gumnet.training.config import TrainConfig
 from gumnet.training.data import EPOCH, START, VALIDATION, Batch, PairReader, draw_pairs, split, stream
+from gumnet.training.distributed import Group, joined
 
 
 def train(
@@ -61,31 +65,49 @@ def train(
         If there are too few particles, if the model is for another box, if ``out`` holds something and neither
         ``resume`` nor ``overwrite`` is set, or if it holds no run with these settings to resume.
     """
-    device = resolve_device(config.device)
+    with joined(config.device) as group:
+        return _train(particles, config, Path(out), model, group, resume=resume, overwrite=overwrite)
+
+
+def _train(
+    particles: Particles,
+    config: TrainConfig,
+    folder: Path,
+    model: GumNet | None,
+    group: Group,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> GumNet:
+    group.check_batches(config.pairs_per_epoch, config.batch_size)
     chosen, held = split(len(particles), config.validation_fraction, config.seed)
-    network = _starting_network(particles, config, model).to(device)
+    network = _starting_network(particles, config, model).to(group.device)
     run = checkpoint.describe_run(config, network, len(particles))
-    if resume:
-        folder = Path(out)
-        checkpoint.check_run(folder, run)
-    else:
-        folder = claim_folder(out, overwrite=overwrite)
-        checkpoint.write_run(folder, run)
+
+    def prepare() -> None:
+        if resume:
+            checkpoint.check_run(folder, run)
+        else:
+            claim_folder(folder, overwrite=overwrite)
+            checkpoint.write_run(folder, run)
+        checkpoint.remove_leftovers_of_run(folder)
+
+    group.first(prepare)
     optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     state = checkpoint.load_checkpoint(folder, network, optimiser) if resume else None
     if state is None:
         state = {"epochs": 0, "step": 0, "best": math.inf}
-    checkpoint.cut_metrics(folder, state["epochs"])
+    group.first(lambda: checkpoint.cut_metrics(folder, state["epochs"]))
     reader = PairReader(particles, config.cache_gigabytes)
     fixed = None
     if len(held):
         fixed = draw_pairs(held, config.validation_pairs, stream(config.seed, VALIDATION))
     total = (config.epochs - state["epochs"]) * config.pairs_per_epoch
     with (
-        (folder / checkpoint.METRICS).open("a", encoding="utf-8") as metrics,
-        progress("training", max(total, 0), unit="pairs") as display,
+        (folder / checkpoint.METRICS if group.leads else Path(os.devnull)).open("a", encoding="utf-8") as metrics,
+        progress("training", max(total, 0), unit="pairs", shown=None if group.leads else False) as display,
     ):
-        session = _Session(config, network, optimiser, reader, device, metrics, display, step=state["step"])
+        session = _Session(config, network, optimiser, reader, group, metrics, display, step=state["step"])
         for epoch in range(state["epochs"], config.epochs):
             pairs = draw_pairs(chosen, config.pairs_per_epoch, stream(config.seed, EPOCH, epoch))
             train_loss = session.train_epoch(epoch, pairs)
@@ -93,10 +115,13 @@ def train(
             session.log(epoch=epoch, train_loss=train_loss, validation_loss=validation_loss)
             score = train_loss if validation_loss is None else validation_loss
             display.advance(0, note=f"epoch {epoch + 1} of {config.epochs}, loss {score:.4f}")
-            if score < state["best"]:
-                save_model(folder / checkpoint.MODEL, network, overwrite=True)
+            better = score < state["best"]
             state = {"epochs": epoch + 1, "step": session.step, "best": min(score, state["best"])}
-            checkpoint.save_checkpoint(folder, network, optimiser, state)
+            if group.leads:
+                if better:
+                    save_model(folder / checkpoint.MODEL, network, overwrite=True)
+                checkpoint.save_checkpoint(folder, network, optimiser, state)
+    group.first(lambda: None)  # until it has written
     return load_model(folder / checkpoint.MODEL)
 
 
@@ -122,10 +147,13 @@ class _Session:
     network: GumNet
     optimiser: torch.optim.Optimizer
     reader: PairReader
-    device: torch.device
+    group: Group
     metrics: TextIO
     display: Progress
     step: int
+
+    def __post_init__(self) -> None:
+        self._trained = self.group.wrapped(self.network)
 
     def train_epoch(self, epoch: int, pairs: Tensor) -> float:
         """Take one step for every batch of pairs (m, 2), and return the mean loss."""
@@ -135,47 +163,56 @@ class _Session:
         self.network.train()
         total, seen = 0.0, 0
         start = time.perf_counter()
-        for batch in self.reader.batches(pairs, self.config.batch_size):
-            losses = self._losses(batch)
-            value = self._finite(losses)
+        whole, own = self._parts(pairs)
+        for count, batch in zip(map(len, whole), self.reader.batches(own), strict=True):
+            losses = self._losses(self._trained, batch)
+            value = self._finite(losses, count)
             self.optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(losses.mean())
+            # Gradients become means over processes, whose shares may differ by a pair.
+            torch.autograd.backward(losses.mean() * (len(losses) * self.group.size / count))
             self.optimiser.step()
             # Reading counts: it is part of what a run waits for.
             start, before = time.perf_counter(), start
-            speed = len(losses) / (start - before)
+            speed = count / (start - before)
             self.log(epoch=epoch, step=self.step, loss=value, learning_rate=rate, pairs_per_second=speed)
             self.step += 1
-            total, seen = total + value * len(losses), seen + len(losses)
-            self.display.advance(
-                len(losses), note=f"epoch {epoch + 1} of {self.config.epochs}, loss {total / seen:.4f}"
-            )
+            total, seen = total + value * count, seen + count
+            self.display.advance(count, note=f"epoch {epoch + 1} of {self.config.epochs}, loss {total / seen:.4f}")
         return total / seen
 
     @torch.no_grad()
     def validate(self, pairs: Tensor) -> float:
         """Return the mean loss over pairs (m, 2), with the running statistics of the batch norms."""
         self.network.eval()
-        losses = [self._losses(batch) for batch in self.reader.batches(pairs, self.config.batch_size)]
-        return self._finite(torch.cat(losses))
+        _, own = self._parts(pairs)
+        batches = self.reader.batches(part for part in own if len(part))
+        losses = [torch.zeros(0, device=self.group.device)]
+        losses += [self._losses(self.network, batch) for batch in batches]
+        return self._finite(torch.cat(losses), len(pairs))
+
+    def _parts(self, pairs: Tensor) -> tuple[Sequence[Tensor], list[Tensor]]:
+        """Return the batches of pairs (m, 2), and of each the share of this process."""
+        whole = torch.split(pairs, self.config.batch_size)
+        return whole, [self.group.share(part) for part in whole]
 
     def log(self, **record: Any) -> None:
         """Add one line to the metrics, so that it is on disk at once."""
         self.metrics.write(json.dumps(record) + "\n")
         self.metrics.flush()
 
-    def _finite(self, losses: Tensor) -> float:
-        """Return the mean loss, or stop a run whose weights have blown up before it writes them."""
-        value = losses.mean().item()
+    def _finite(self, losses: Tensor, count: int) -> float:
+        """Return the mean loss of ``count`` pairs, or stop a run whose weights have blown up before it writes them."""
+        value = self.group.mean(losses.detach(), count)
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {self.step}; train with a lower learning_rate")
         return value
 
-    def _losses(self, batch: Batch) -> Tensor:
+    def _losses(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return the loss (n,) of each pair of a batch."""
-        batch = batch.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            rotations, shifts = self.network(batch.a, batch.b)
+        device = self.group.device
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            rotations, shifts = network(batch.a, batch.b)
         return alignment_loss(
             batch.a, batch.b, rotations, shifts, batch.weights_a, batch.weights_b, unobserved=self.config.unobserved
         )
