@@ -12,9 +12,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from common import Pairs, keep
+from common import keep
 
 import gumnet
+from gumnet.benchmark.pairs import Pairs
 from gumnet.evaluation.metrics import pair_errors
 from gumnet.geometry.fourier import frequencies, to_fourier, to_real
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations

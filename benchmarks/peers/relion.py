@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
 
-from common import Seconds
+from gumnet.benchmark.seconds import Seconds
 
 
 def missing(program: str) -> str | None:

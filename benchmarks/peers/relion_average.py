@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from common import Seconds
 
+from gumnet.benchmark.seconds import Seconds
 from gumnet.io.mrc import read_map, write_map
 from gumnet.io.relion_write import ctf_from_weights, write_particles
 from gumnet.particles import Particles

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from common import Seconds
 
+from gumnet.benchmark.seconds import Seconds
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.relion_write import ctf_from_weights

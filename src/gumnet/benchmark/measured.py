@@ -1,4 +1,4 @@
-"""What was measured of a method, as figures to keep and as rows to print."""
+"""What was measured of a method on the pairs of a cell, as figures to keep."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from common import Seconds
-from intervals import mean_interval, paired_difference
 from torch import Tensor
 
+from gumnet.benchmark.intervals import mean_interval, paired_difference
+from gumnet.benchmark.seconds import Seconds
 from gumnet.evaluation.metrics import PairErrors, pair_errors
 from gumnet.particles import Poses
 
 KINDS = ("frobenius", "degrees", "shifts", "shifts_rounded")
 SURE, RIGHT_DEGREES = 0.9, 15.0
-PAIRS_HEAD = (
-    "  SNR noise     method        n  frobenius (95 %)          degrees  shift   fail  s/pair   (cpu)   sure  right"
-)
 
 
 @dataclass(frozen=True)
@@ -91,25 +88,6 @@ class Measured:
             "pairs": {kind: [round(v, 5) for v in getattr(self.errors, kind).tolist()] for kind in KINDS},
         }
 
-    def row(self, snr: float, noise: str, method: str) -> str:
-        """Return a row of the table whose head is `PAIRS_HEAD`."""
-        errors, interval = self.errors, mean_interval(self.errors.frobenius)
-        of_mean = f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-        sure = right = "-"
-        if self.calibration is not None:
-            sure = f"{self.calibration.sure:.0%}"
-            right = "-" if self.calibration.right is None else f"{self.calibration.right:.0%}"
-        return (
-            f"{snr:5g} {noise:9} {method:11} {len(self.rows):4}  {of_mean:24}{float(errors.degrees.mean()):9.2f} "
-            f"{float(errors.shifts.mean()):6.2f} {errors.failure_rate:6.1%} {self.seconds.wall:7.3f} "
-            f"{self.seconds.cpu:7.3f} {sure:>6} {right:>6}{f'  {self.read} from the cache' if self.read else ''}"
-        )
-
-
-def missing_row(snr: float, noise: str, method: str, reason: str) -> str:
-    """Return the row of a method that cannot run."""
-    return f"{snr:5g} {noise:9} {method:11}    -  {reason}"
-
 
 def differences(level: Mapping[str, Any], measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
     """Return how each two methods of a cell differ on the pairs that both had."""
@@ -130,22 +108,3 @@ def _shared(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     of_first = torch.isin(first, second).nonzero()[:, 0]
     of_second = torch.isin(second, first).nonzero()[:, 0]
     return first[of_first], of_first, of_second
-
-
-def differences_table(found: list[dict[str, Any]]) -> str:
-    """Return the table of differences; negative where the first of the two is better."""
-    if not found:
-        return ""
-    lines = [
-        "\nDifferences on the same pairs, first less second: negative where the first is better",
-        f"{'  SNR noise     first       second         n  frobenius (95 %)':76}p        {'shift (95 %)':28}p",
-    ]
-    for one in found:
-        cells = []
-        for kind in ("frobenius", "shifts"):
-            each = one[kind]
-            interval = f"{each['mean']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})"
-            cells.append(f"{interval:27} {each['p']:.4f}")
-        who = f"{one['first']:11} {one['second']:11} {one['n']:4}"
-        lines.append(f"{one['snr']:5g} {one['noise']:9} {who}  {cells[0]}   {cells[1]}")
-    return "\n".join(lines)
