@@ -43,7 +43,7 @@ def levels_of(cells: Iterable[Cell]) -> list[Level]:
 
 
 def accuracy_figures(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Return all cells as figures, with the order of methods at each level; the bound, which is told more, is in none."""
+    """Return all cells as figures, with the order of methods at each level, of which the bound is none."""
     orders = []
     for level in levels_of(cells):
         here = {cell.row: cell.found.errors.frobenius for cell in cells if cell.level == level}

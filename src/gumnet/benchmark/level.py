@@ -49,7 +49,7 @@ class Level:
         """Name of the colour in tables."""
         return "tilt-series" if self.model == "tilt-series" else self.noise
 
-    def config(self, seed: int, wedge: WedgeSide = "b") -> SimulationConfig:
+    def config(self, seed: int, wedge: WedgeSide = "b", max_shift: float = MAX_SHIFT) -> SimulationConfig:
         """Return what to simulate."""
         return SimulationConfig(
             snr=self.snr,
@@ -58,6 +58,6 @@ class Level:
             model=self.model,
             seed=seed,
             wedge=wedge,
-            max_shift=MAX_SHIFT,
+            max_shift=max_shift,
             voxel_size_angstrom=VOXEL_SIZE_ANGSTROM,
         )

@@ -3,7 +3,7 @@
 The file's poses are not the truth, but what its authors ended with. A method that agrees with most of them from nothing
 found what they did; where it does not, either may be wrong. Three questions, after section 4.3 of the Gum-Net paper:
 
-- particles against a map: that of the *other* half of the particles at the file's poses, which holds none of their noise.
+- particles against a map: that of the other half of the particles at the file's poses, which holds none of their noise.
 - pairs of particles: how many relative poses agree, and the correlation of the aligned pairs on what both observed.
 - joint alignment of all particles from nothing, its frame taken off.
 """

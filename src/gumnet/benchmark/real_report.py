@@ -11,9 +11,9 @@ from gumnet.benchmark.rows import label
 _LEGEND = """\
 Every method starts from no poses. *Particles*: share whose rotation is within 15 degrees of the file's, against the map
 that the other half of the particles gives at the file's poses; for joint alignment, after its own frame is taken off.
-*Pairs*: the same for the relative rotations of random pairs. *Correlation*: of the aligned pairs, on what both observed.
-*Half maps*: their correlation between 0.06 and 0.3 cycles per voxel, and where it falls below 0.143. The file's poses
-are not the truth."""
+*Pairs*: the same for the relative rotations of random pairs. *Correlation*: of the aligned pairs, on what both
+observed. *Half maps*: their correlation between 0.06 and 0.3 cycles per voxel, and where it falls below 0.143. The
+file's poses are not the truth."""
 
 
 def real_markdown(real: Mapping[str, Any]) -> str:

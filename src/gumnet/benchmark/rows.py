@@ -15,6 +15,9 @@ from gumnet.model.weights import load_model
 
 REFINED = "-refined"
 JOINT, MIXED, BOUND = "joint", "joint-mixed", "bound"
+TRUE, RELION = "true", "relion"
+SPECIAL = (JOINT, MIXED, BOUND, TRUE, RELION)
+"""Rows that are no method of pairs."""
 NETWORKS = ("gumnet-mp", "gumnet-ap", "gumnet-sc", "gumnet")
 """The networks of Table 1 of the paper: its three ablations, and the whole."""
 
@@ -32,8 +35,8 @@ _LABELS = {
     JOINT: "joint alignment",
     MIXED: "joint alignment, all structures in one set",
     BOUND: "bound: search against the noise-free structure",
-    "true": "true poses (bound)",
-    "relion": "RELION 3.1",
+    TRUE: "true poses (bound)",
+    RELION: "RELION 3.1",
 }
 _NO_WEIGHTS = "no weights of this network were given (--model, as gumnet train writes it)"
 
@@ -129,7 +132,8 @@ def load_networks(paths: Sequence[Path], box: int | None) -> dict[str, GumNet]:
             cure = f"give one that was trained at {box} voxels"
             raise InputError(f"the network is for a box of {model.config.box} voxels", cure=cure, path=path)
         if name in found:
-            raise InputError(f"a network of the same kind, {label(name)}, was given already", cure="give one of each", path=path)
+            problem = f"a network of the same kind, {label(name)}, was given already"
+            raise InputError(problem, cure="give one of each", path=path)
         found[name] = model
     return found
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, TypeAlias
-
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from gumnet.cli.benchmark_accuracy import accuracy
+from gumnet.cli.benchmark_averaging import averaging
 
 benchmark = App(
     name="benchmark",
@@ -22,5 +19,5 @@ Example
 )
 """The command; each of its own commands has ``--help``."""
 
-for _number, _command in enumerate((accuracy,)):
+for _number, _command in enumerate((accuracy, averaging)):
     benchmark.command(_command, sort_key=_number)

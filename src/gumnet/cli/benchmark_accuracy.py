@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from gumnet.cli.benchmark_options import (
+    Colours,
     Names,
     Numbers,
     Paths,
+    check_snrs,
     command_without_folders,
     file_prints,
+    option_names,
+    ready_methods,
     resumable,
 )
 from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, say
@@ -21,7 +23,6 @@ from gumnet.errors import InputError
 if TYPE_CHECKING:
     from gumnet.benchmark.accuracy import Cell
     from gumnet.benchmark.eta import Eta
-    from gumnet.benchmark.rows import Method
 
 PAIRS, QUICK_PAIRS = 500, 16
 QUICK_SNRS = (100.0, 0.1)
@@ -37,9 +38,7 @@ def accuracy(
     model: Paths = None,
     pairs: int | None = None,
     snr: Numbers = None,
-    noise: Annotated[
-        list[Literal["white", "coloured", "tilt-series"]] | None, Parameter(consume_multiple=True, negative="")
-    ] = None,
+    noise: Colours = None,
     real_particles: Path | None = None,
     real_pairs: int = 100,
     resume: Flag = False,
@@ -112,15 +111,13 @@ def accuracy(
     from gumnet.benchmark.rows import BOUND, JOINT, MIXED, check_rows, default_rows, known_rows, load_networks
     from gumnet.benchmark.structures import PHANTOMS, Structures
 
-    for value in snr or ():
-        if not value > 0:
-            raise InputError(f"--snr {value:g} is not possible", cure="give numbers above 0")
+    check_snrs(snr)
     if real_pairs < 1:
         raise InputError(f"--real-pairs {real_pairs} is not possible", cure="give 1 or more")
     rows = check_rows(methods or default_rows(), known_rows())
     setting = Setting(MAX_SHIFT, VOXEL_SIZE_ANGSTROM, device=str(device))
     loaded = Structures.load((structures or [])[: 1 if quick else None], map_voxel_size, 1 if quick else PHANTOMS)
-    ready, not_run = _methods(rows, setting, load_networks(model or [], BOX))
+    ready, not_run = ready_methods(rows, setting, load_networks(model or [], BOX))
     running = tuple(row for row in rows if row not in not_run)
     if not running:
         raise InputError(f"no row can run: {'; '.join(not_run.values())}", cure="give others with --methods")
@@ -140,6 +137,7 @@ def accuracy(
         "--snr": list(snrs),
         "--noise": list(noise or COLOURS),
         "--real-pairs": real_pairs,
+        "--map-voxel-size": map_voxel_size,
         "--seed": common.first_seed,
         "--device": device.type,
     }
@@ -174,7 +172,7 @@ def accuracy(
         record = {
             **provenance(command_without_folders()),
             "benchmark": "accuracy",
-            "options": {name.removeprefix("--").replace("-", "_"): value for name, value in options.items()},
+            "options": option_names(options),
             "structures": loaded.words(),
             "not_run": not_run,
             **accuracy_figures(cells),
@@ -183,24 +181,6 @@ def accuracy(
         _write(folder, record)
     _say_orders(record)
     say(f"Look at:  {out / 'accuracy.md'}")
-
-
-def _methods(
-    rows: tuple[str, ...], setting: Any, networks: Any
-) -> tuple[dict[str, Method], dict[str, str]]:
-    """Return the registered methods among the rows, and why others cannot run."""
-    from gumnet.benchmark.rows import BOUND, JOINT, MIXED, Method
-
-    ready: dict[str, Method] = {}
-    not_run: dict[str, str] = {}
-    for row in rows:
-        if row in (BOUND, JOINT, MIXED):
-            continue
-        try:
-            ready[row] = Method.of(row, setting, networks)
-        except InputError as error:
-            not_run[row] = error.problem
-    return ready, not_run
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:

@@ -6,20 +6,25 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
 from gumnet.cli.options import ARGUMENTS, Output
+from gumnet.errors import InputError
 
 if TYPE_CHECKING:
+    from gumnet.benchmark.aligning import Setting
+    from gumnet.benchmark.rows import Method
     from gumnet.journal import Journal
+    from gumnet.model.gumnet import GumNet
 
 _MANY = Parameter(consume_multiple=True, negative="")
 Paths: TypeAlias = Annotated[list[Path] | None, _MANY]
 Names: TypeAlias = Annotated[list[str] | None, _MANY]
 Numbers: TypeAlias = Annotated[list[float] | None, _MANY]
 Counts: TypeAlias = Annotated[list[int] | None, _MANY]
+Colours: TypeAlias = Annotated[list[Literal["white", "coloured", "tilt-series"]] | None, _MANY]
 
 
 def command_without_folders() -> str:
@@ -55,3 +60,33 @@ def file_prints(files: Sequence[Path]) -> dict[str, str]:
     from gumnet.fingerprint import of_file
 
     return {f"file {number} ({path.name})": of_file(path) for number, path in enumerate(files, 1)}
+
+
+def check_snrs(snrs: Sequence[float] | None) -> None:
+    """Raise `InputError` unless all are above 0."""
+    for value in snrs or ():
+        if not value > 0:
+            raise InputError(f"--snr {value:g} is not possible", cure="give numbers above 0")
+
+
+def option_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as records name them."""
+    return {name.removeprefix("--").replace("-", "_"): value for name, value in options.items()}
+
+
+def ready_methods(
+    rows: Sequence[str], setting: Setting, networks: Mapping[str, GumNet]
+) -> tuple[dict[str, Method], dict[str, str]]:
+    """Return the registered methods among rows, and of those that cannot run here the reason."""
+    from gumnet.benchmark.rows import SPECIAL, Method
+
+    ready: dict[str, Method] = {}
+    not_run: dict[str, str] = {}
+    for row in rows:
+        if row in SPECIAL:
+            continue
+        try:
+            ready[row] = Method.of(row, setting, networks)
+        except InputError as error:
+            not_run[row] = error.problem
+    return ready, not_run
