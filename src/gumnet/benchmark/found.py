@@ -111,9 +111,7 @@ def by_joint(setting: Setting, seed: int) -> Run:
     """Return how joint alignment does it: all volumes of all pairs together, from nothing."""
 
     def run(part: Part) -> Found:
-        config = AverageConfig(
-            classes=part.structures, max_shift=setting.max_shift, seed=seed, device=setting.device
-        )
+        config = AverageConfig(classes=part.structures, max_shift=setting.max_shift, seed=seed, device=setting.device)
         before = Seconds.now()
         made = average(part.particles, config)
         cost = Seconds.now() - before

@@ -164,4 +164,3 @@ def average(
             maps.append(read_map(path)[0].float())
             total += cost
         return torch.stack(maps), total
-

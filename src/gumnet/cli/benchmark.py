@@ -6,6 +6,7 @@ from cyclopts import App
 
 from gumnet.cli.benchmark_accuracy import accuracy
 from gumnet.cli.benchmark_averaging import averaging
+from gumnet.cli.benchmark_speed import speed
 
 benchmark = App(
     name="benchmark",
@@ -19,5 +20,5 @@ Example
 )
 """The command; each of its own commands has ``--help``."""
 
-for _number, _command in enumerate((accuracy, averaging)):
+for _number, _command in enumerate((accuracy, averaging, speed)):
     benchmark.command(_command, sort_key=_number)

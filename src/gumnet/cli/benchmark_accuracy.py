@@ -124,9 +124,7 @@ def accuracy(
     count = pairs if pairs is not None else QUICK_PAIRS if quick else PAIRS
     snrs = tuple(snr) if snr else QUICK_SNRS if quick else PAPER_SNRS
     levels = tuple(Level.of(value, colour) for colour in noise or COLOURS for value in dict.fromkeys(snrs))
-    plan = AccuracyPlan(
-        loaded, levels, running, count, common.first_seed, {JOINT: 1.0, MIXED: 1.0} if quick else None
-    )
+    plan = AccuracyPlan(loaded, levels, running, count, common.first_seed, {JOINT: 1.0, MIXED: 1.0} if quick else None)
     runs = {row: by_method(method) for row, method in ready.items()}
     runs |= {JOINT: by_joint(setting, common.first_seed), MIXED: by_joint(setting, common.first_seed)}
     runs[BOUND] = by_bound(setting)
