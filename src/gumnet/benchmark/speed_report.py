@@ -11,12 +11,12 @@ from gumnet.benchmark.record import provenance_words
 from gumnet.benchmark.rows import label
 
 _LEGEND = """\
-Seconds are on the wall, and of all processors, which other work on the machine makes no longer. Peaks are the fastest
-product of two large matrices and the fastest copy of a large tensor on this machine, with these threads. A method's
-share of them is its matrix products, convolutions and Fourier transforms, and the bytes of the tensors that its
-operations read and write, over the time of its processors (of the wall on a GPU). What stays in a cache counts too, so
-a share of the memory's peak can exceed 100 %: then the cache makes it that fast. "The paper's own" is of 2019: one core,
-and one GPU for Gum-Net."""
+Seconds are on the wall, and of all processors, which other work on the machine makes little longer. Peaks are the
+fastest product of two large matrices and the fastest copy of a large tensor on this machine, with these threads. A
+method's share of them is its matrix products, convolutions and Fourier transforms, and the bytes of the tensors that
+its operations read and write. Both go by the time that the threads were at work (on a GPU, by the wall). What stays in
+a cache counts too, so a share of the memory's peak can exceed 100 %: then the cache makes it that fast. "The paper's
+own" is of 2019: one core, and one GPU for Gum-Net."""
 
 
 def speed_markdown(record: Mapping[str, Any]) -> str:
@@ -29,8 +29,8 @@ def speed_markdown(record: Mapping[str, Any]) -> str:
             f"## {each['device']}",
             f"Peaks: {each['peak_flops'] / 1e9:.0f} GFLOP/s, {each['peak_bytes'] / 1e9:.1f} GB/s.",
             methods_table(each),
-            "Seconds of processors a pair (on the wall on a GPU) in boxes of growing size, all 384 A wide, and the power "
-            "of the size that they grow with:",
+            "Seconds of processors a pair (on a GPU, on the wall) in boxes of growing size, all 384 A wide, and the "
+            "power of the size that they grow with:",
             boxes_table(each),
             "Sets of growing size, boxes of 32:",
             sets_table(each),

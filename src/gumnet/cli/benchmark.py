@@ -20,5 +20,6 @@ Example
 )
 """The command; each of its own commands has ``--help``."""
 
-for _number, _command in enumerate((accuracy, averaging, speed)):
-    benchmark.command(_command, sort_key=_number)
+benchmark.command(accuracy, sort_key=0)
+benchmark.command(averaging, sort_key=1)
+benchmark.command(speed, sort_key=2)
