@@ -31,7 +31,7 @@ class Peaks:
 def measure_peaks(device: torch.device) -> Peaks:
     """Return the peaks of a device, with the threads that are set."""
     on_gpu = device.type == "cuda"
-    size, length = (8192, 1 << 28) if on_gpu else (1536, 1 << 24)
+    size, length = (8192, 1 << 28) if on_gpu else (1024, 1 << 24)
     a, b = (torch.rand(size, size, device=device) for _ in range(2))
     source = torch.rand(length, device=device)
     target = torch.empty_like(source)

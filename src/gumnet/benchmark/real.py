@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gumnet.alignment.aligner import DEFAULT_MAX_SHIFT
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
@@ -204,7 +205,11 @@ def _joint(real: RealSet, setting: Setting, seed: int) -> dict[str, Any]:
 
 def _method(real: RealSet, method: Method) -> dict[str, Any]:
     """Return what a registered method finds, particle by particle on the map of the other half and pair by pair."""
-    setting = replace(method.setting, voxel_size=real.particles.voxel_size_angstrom)
+    setting = replace(
+        method.setting,
+        max_shift=DEFAULT_MAX_SHIFT * real.particles.box,
+        voxel_size=real.particles.voxel_size_angstrom,
+    )
     degrees = []
     for half in (1, 2):
         some = real.particles.select(rows_of_half(real.particles, half))

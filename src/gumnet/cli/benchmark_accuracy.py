@@ -110,6 +110,7 @@ def accuracy(
     from gumnet.benchmark.record import provenance
     from gumnet.benchmark.rows import BOUND, JOINT, MIXED, check_rows, default_rows, known_rows, load_networks
     from gumnet.benchmark.structures import PHANTOMS, Structures
+    from gumnet.fingerprint import of_particles
 
     check_snrs(snr)
     if real_pairs < 1:
@@ -141,7 +142,7 @@ def accuracy(
     }
     inputs = file_prints([*(structures or []), *(model or [])])
     if real_particles is not None:
-        inputs["the real particles"] = file_prints([real_particles]).popitem()[1]
+        inputs["the real particles"] = of_particles(reading.all_particles(real_particles))
     with resumable(out, options, inputs, resume=resume, output=output) as (folder, journal):
         say(f"{loaded.words()}; {count} pairs in each of {len(levels)} cells")
         for row, reason in not_run.items():
