@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from gumnet.benchmark import structures
+from gumnet.benchmark import speed, structures
 from gumnet.benchmark.record import read_record
 from gumnet.cli import benchmark_accuracy
 from gumnet.cli.main import main
+from gumnet.geometry.fourier import resize
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
 from gumnet.journal import journal_path
@@ -23,19 +25,20 @@ SMALL = ["--quick", "--noise", "white", "--snr", "100", "--pairs", "2", "--metho
 
 
 @pytest.fixture(autouse=True, scope="module")
-def made_once() -> object:
+def made_once() -> Iterator[torch.Tensor]:
     """Make the phantom once for all calls."""
     made = phantoms(1, 32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(structures, "phantoms", lambda count, box, size: made.expand(count, -1, -1, -1))
-        yield
+        patch.setattr(speed, "phantom", lambda seed, box: resize(made, box)[0])
+        yield made
 
 
 def test_accuracy_writes_its_files_and_says_what_did_not_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made_once: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "sim" / "particles.star"
-    made = simulate(particles=6, config=SimulationConfig(snr=20.0, phantoms=1, max_shift=2.0))
+    made = simulate(made_once, particles=6, config=SimulationConfig(snr=20.0, max_shift=2.0))
     write_particles(table, made.particles.with_poses(made.truth))
     out = tmp_path / "out"
     call = ["benchmark", "accuracy", "--out", str(out), *SMALL, "gumnet", "bound"]
