@@ -114,7 +114,8 @@ def accuracy(records: Sequence[Record]) -> str:
     for record in records:
         parts += [f"{record['structures']}; {record['options']['pairs']} pairs in a cell.", *left_out_words(record)]
         for colour in dict.fromkeys(cell["colour"] for cell in record["cells"]):
-            parts += [f"{colour.capitalize()} noise; rotation error, shift error (rounded):", summary_table(record, colour)]
+            parts.append(f"{colour.capitalize()} noise; rotation error, shift error (rounded):")
+            parts.append(summary_table(record, colour))
             orders = [order for order in record["orders"] if order["colour"] == colour]
             parts.append("\n".join(f"- SNR {order['snr']:g}: {order_words(order)}" for order in orders))
     return "\n\n".join(parts)

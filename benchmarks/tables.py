@@ -27,7 +27,6 @@ from gumnet.errors import InputError
 HERE = Path(__file__).parent
 PAGE, RESULTS = HERE.parent / "docs" / "benchmarks.md", HERE / "results"
 MARKED = re.compile(r"(<!-- table (?P<kind>[\w-]+) (?P<files>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
-WIDTH = 120
 
 
 def filled(page: str, results: Path = RESULTS) -> str:
@@ -38,7 +37,8 @@ def filled(page: str, results: Path = RESULTS) -> str:
     InputError
         For a kind that is not known, a file that is not there or holds something else, and a marker without an end.
     """
-    if page.count("<!-- table ") != len(MARKED.findall(page)) or page.count("<!-- end -->") != page.count("<!-- table "):
+    counts = {page.count("<!-- table "), page.count("<!-- end -->"), len(MARKED.findall(page))}
+    if len(counts) > 1:
         raise InputError("a marker of a table has no end, or an end no marker", cure="write both", path=PAGE)
     return MARKED.sub(lambda found: _filled(found, results), page)
 
