@@ -27,4 +27,3 @@ def average(particles: Particles) -> tuple[Volume, Seconds]:
         relion.write_input(folder, particles)
         cost = relion.run([PROGRAM, "--i", "particles.star", "--o", "map.mrc", *FLAGS], folder)
         return read_map(folder / "map.mrc")[0].float(), cost
-

@@ -78,7 +78,7 @@ def test_report_has_the_figures_of_the_paper_in_their_own_column() -> None:
         "date": "2026-01-02",
         "hardware": {},
         "commit": "abc",
-        "structures": "1 given structures: 5T2C",
+        "structures": "1 given structure: 5T2C",
         "options": {"particles": 500, "seed": 0, "max_shift": 6.4, "iterations": 8, "quick": False},
         "not_run": {"relion": "not on the PATH"},
         "cells": [

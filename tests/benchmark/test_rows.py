@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from gumnet.alignment import aligner
 from gumnet.benchmark.aligning import Setting
@@ -14,6 +15,7 @@ from gumnet.model.gumnet import PRESETS, GumNet, GumNetConfig
 from gumnet.model.weights import save_model
 
 SETTING = Setting(6.4, 12.0)
+CPU = torch.device("cpu")
 
 
 def test_the_table_has_the_rows_of_the_paper_and_the_bound() -> None:
@@ -57,15 +59,15 @@ def test_files_of_weights_say_which_row_they_are(tmp_path: Path) -> None:
         assert network_row(config) == name
         paths.append(tmp_path / f"{name}.safetensors")
         save_model(paths[-1], GumNet(config))
-    found = load_networks(paths, 32)
+    found = load_networks(paths, 32, CPU)
     assert list(found) == ["gumnet", "gumnet-ap", "gumnet-mp", "gumnet-sc"]
     method = Method.of("gumnet-sc", SETTING, found)
     assert (method.method, method.setting.refine) == ("gumnet", False)
     assert method.setting.model is found["gumnet-sc"]
     with pytest.raises(InputError, match="same kind"):
-        load_networks([paths[0], paths[0]], 32)
+        load_networks([paths[0], paths[0]], 32, CPU)
     with pytest.raises(InputError, match="box of 32"):
-        load_networks(paths[:1], 24)
+        load_networks(paths[:1], 24, CPU)
 
 
 def test_unknown_rows_are_refused_and_repeated_ones_measured_once() -> None:

@@ -38,7 +38,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def provenance(command: str) -> dict[str, Any]:
-    """Return date, commit, version, hardware and command of a run that ends now."""
+    """Return date, commit, version, hardware and command of a run that begins now, before its code can change."""
     from gumnet import __version__
 
     return {

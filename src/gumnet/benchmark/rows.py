@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from gumnet.alignment.aligner import AlignerOptions, make_aligner, method_names
 from gumnet.benchmark.aligning import Setting
 from gumnet.devices import resolve_device
@@ -111,13 +113,13 @@ class Method:
         return self.setting.config(self.method, 0).options(self.setting.voxel_size)
 
 
-def load_networks(paths: Sequence[Path], box: int | None) -> dict[str, GumNet]:
-    """Return networks by the name of their row, which follows from what is in the files.
+def load_networks(paths: Sequence[Path], box: int, device: torch.device) -> dict[str, GumNet]:
+    """Return networks on a device by the name of their row, which follows from what is in the files.
 
     Parameters
     ----------
     box
-        Of the volumes that they are for; None for any.
+        Of the volumes that they are for.
 
     Raises
     ------
@@ -128,13 +130,13 @@ def load_networks(paths: Sequence[Path], box: int | None) -> dict[str, GumNet]:
     for path in paths:
         model = load_model(path)
         name = network_row(model.config)
-        if box is not None and model.config.box != box:
+        if model.config.box != box:
             cure = f"give one that was trained at {box} voxels"
             raise InputError(f"the network is for a box of {model.config.box} voxels", cure=cure, path=path)
         if name in found:
             problem = f"a network of the same kind, {label(name)}, was given already"
             raise InputError(problem, cure="give one of each", path=path)
-        found[name] = model
+        found[name] = model.to(device)
     return found
 
 

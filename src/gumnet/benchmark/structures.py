@@ -47,5 +47,6 @@ class Structures:
 
     def words(self) -> str:
         """Return what they are, for tables."""
-        what = "built-in phantoms, not the paper's complexes" if self.built_in else "given structures"
+        several = "s" * (len(self) > 1)
+        what = f"built-in phantom{several}, not the paper's complexes" if self.built_in else f"given structure{several}"
         return f"{len(self)} {what}: {', '.join(self.names)}"

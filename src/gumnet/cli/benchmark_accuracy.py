@@ -112,13 +112,14 @@ def accuracy(
     from gumnet.benchmark.structures import PHANTOMS, Structures
     from gumnet.fingerprint import of_particles
 
+    source = provenance(command_without_folders())
     check_snrs(snr)
     if real_pairs < 1:
         raise InputError(f"--real-pairs {real_pairs} is not possible", cure="give 1 or more")
     rows = check_rows(methods or default_rows(), known_rows())
     setting = Setting(MAX_SHIFT, VOXEL_SIZE_ANGSTROM, device=str(device))
     loaded = Structures.load((structures or [])[: 1 if quick else None], map_voxel_size, 1 if quick else PHANTOMS)
-    ready, not_run = ready_methods(rows, setting, load_networks(model or [], BOX))
+    ready, not_run = ready_methods(rows, setting, load_networks(model or [], BOX, device))
     running = tuple(row for row in rows if row not in not_run)
     if not running:
         raise InputError(f"no row can run: {'; '.join(not_run.values())}", cure="give others with --methods")
@@ -144,6 +145,8 @@ def accuracy(
     if real_particles is not None:
         inputs["the real particles"] = of_particles(reading.all_particles(real_particles))
     with resumable(out, options, inputs, resume=resume, output=output) as (folder, journal):
+        if quick and len(structures or ()) > 1:
+            say("--quick takes the first structure alone")
         say(f"{loaded.words()}; {count} pairs in each of {len(levels)} cells")
         for row, reason in not_run.items():
             say(f"not run: {row}: {reason}")
@@ -169,7 +172,7 @@ def accuracy(
                 ),
             }
         record = {
-            **provenance(command_without_folders()),
+            **source,
             "benchmark": "accuracy",
             "options": option_names(options),
             "structures": loaded.words(),

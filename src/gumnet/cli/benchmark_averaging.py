@@ -100,6 +100,7 @@ def averaging(
     from gumnet.benchmark.rows import JOINT, RELION, TRUE, check_rows, load_networks, pair_rows
     from gumnet.benchmark.structures import Structures
 
+    source = provenance(command_without_folders())
     check_snrs(snr)
     count = particles if particles is not None else QUICK_PARTICLES if quick else PARTICLES
     steps = iterations if iterations is not None else QUICK_ITERATIONS if quick else ITERATIONS
@@ -111,7 +112,7 @@ def averaging(
     default = tuple(row for row in known[:-1] if row not in ("ht-refined", "fa-refined"))
     rows = check_rows(methods or (default if quick else (*default, RELION)), known)
     setting = Setting(max_shift, VOXEL_SIZE_ANGSTROM, device=str(device))
-    ready, not_run = ready_methods(rows, setting, load_networks(model or [], BOX))
+    ready, not_run = ready_methods(rows, setting, load_networks(model or [], BOX, device))
     if RELION in rows and (reason := relion.missing(relion.REFINE)) is not None:
         not_run[RELION] = reason
     running = tuple(row for row in rows if row not in not_run)
@@ -149,7 +150,7 @@ def averaging(
             say(f"not run: {row}: {reason}")
         cells = measure_averages(plan, ready, journal=journal, tell=_say_cell)
         record = {
-            **provenance(command_without_folders()),
+            **source,
             "benchmark": "averaging",
             "options": option_names(options),
             "structures": plan.structures.words(),

@@ -72,6 +72,7 @@ def speed(
     from gumnet.benchmark.speed_report import speed_markdown
     from gumnet.report.folder import whole_folder
 
+    source = provenance(command_without_folders())
     plan = SpeedPlan(
         pairs if pairs is not None else QUICK_PAIRS if quick else PAIRS,
         _sizes("--boxes", boxes, QUICK_BOXES if quick else BOXES, _LEAST_BOX),
@@ -84,7 +85,6 @@ def speed(
         raise InputError(f"--pairs {plan.pairs} is too few", cure="give 2 or more")
     known = pair_rows()
     rows = check_rows(methods or known, (*known, "ht-refined", "fa-refined"))
-    networks = load_networks(model or [], None)
     # Without --device both; one that is asked for is the only one.
     devices = [torch.device("cpu")] if common.device is None and device.type == "cuda" else []
     devices.append(device)
@@ -92,11 +92,10 @@ def speed(
     with whole_folder(out, overwrite=output.overwrite) as folder:
         measured: list[dict[str, Any]] = []
         for each in devices:
-            ready, not_run = ready_methods(rows, Setting(MAX_SHIFT, VOXEL_SIZE_ANGSTROM, device=str(each)), networks)
+            setting = Setting(MAX_SHIFT, VOXEL_SIZE_ANGSTROM, device=str(each))
+            ready, not_run = ready_methods(rows, setting, load_networks(model or [], BOX, each))
             if not ready:
                 raise InputError(f"no method can run: {'; '.join(not_run.values())}", cure="give others")
-            for network in networks.values():
-                network.to(each)
             measured.append(measure_speed(plan, ready, each, say))
         for row, reason in not_run.items():
             say(f"not run: {row}: {reason}")
@@ -110,7 +109,7 @@ def speed(
             "--seed": plan.seed,
         }
         record = {
-            **provenance(command_without_folders()),
+            **source,
             "benchmark": "speed",
             "box": BOX,
             "options": option_names(options),
