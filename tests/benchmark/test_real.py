@@ -17,6 +17,7 @@ from gumnet.benchmark.rows import Method
 from gumnet.errors import InputError
 from gumnet.geometry.so3 import random_rotations
 from gumnet.io.read import read_particles
+from gumnet.model.gumnet import PRESETS, GumNet
 from gumnet.particles import Particles, Poses
 
 SETTING = Setting(4.0, 19.2)
@@ -45,8 +46,11 @@ def test_search_agrees_with_true_poses_and_joint_alignment_in_any_frame(
 
     monkeypatch.setattr(module, "average", joint)
     methods = {"exhaustive": Method.of("exhaustive", SETTING, {})}
-    found = measure_real(real, methods, ("exhaustive", "joint", "bound"), SETTING)
+    network = Method("gumnet", replace(SETTING, model=GumNet(PRESETS["tiny"])))
+    rows = ("exhaustive", "gumnet", "joint", "bound")
+    found = measure_real(real, {**methods, "gumnet": network}, rows, SETTING)
     assert list(found["rows"]) == ["file", "exhaustive", "joint"]
+    assert found["not_run"] == {"gumnet": "the model is for a box of 32, the volumes are of 20"}
     searched, together, file = (found["rows"][name] for name in ("exhaustive", "joint", "file"))
     assert searched["particles_within"]["share"] > 0.8
     assert searched["pairs_within"]["share"] == 1

@@ -11,7 +11,7 @@ found what they did; where it does not, either may be wrong. Three questions, af
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -119,9 +119,8 @@ def band_passed_correlation(maps: Volumes) -> float:
 def measure_real(
     real: RealSet,
     methods: Mapping[str, Method],
-    rows: tuple[str, ...],
+    rows: Sequence[str],
     setting: Setting,
-    *,
     seed: int = 0,
     journal: Journal | None = None,
     first_task: int = 0,
@@ -139,23 +138,36 @@ def measure_real(
         Number of the first of these rows in the journal.
     """
     found: dict[str, dict[str, Any]] = {}
+    not_run: dict[str, str] = {}
     for number, row in enumerate((FILE, *(row for row in rows if row not in (BOUND, MIXED))), first_task):
         if journal is not None and number in journal:
             found[row] = json.loads(journal.read(number))
         else:
-            if row == FILE:
-                found[row] = _file(real)
-            elif row == JOINT:
-                found[row] = _joint(real, setting, seed)
-            else:
-                found[row] = _method(real, methods[row])
+            try:
+                found[row] = _row(real, row, methods, setting, seed)
+            except InputError as error:  # such as a network for another box
+                not_run[row] = error.problem
+                continue
             if journal is not None:
                 journal.add(number, json.dumps(found[row]).encode())
         if tell is not None:
             tell(row)
     # A larger correlation is better, and the order wants what is smaller.
     order = Order.of({row: -torch.tensor(each["pairs"]["correlations"]).double() for row, each in found.items()})
-    return {"particles": len(real.particles), "pairs": len(real.rows), "rows": found, "order": order.figures()}
+    return {
+        "particles": len(real.particles),
+        "pairs": len(real.rows),
+        "rows": found,
+        "not_run": not_run,
+        "order": order.figures(),
+    }
+
+
+def _row(real: RealSet, row: str, methods: Mapping[str, Method], setting: Setting, seed: int) -> dict[str, Any]:
+    """Return what one row finds."""
+    if row == FILE:
+        return {**_figures(real, real.pairs.truth), **_maps(real.at_file)}
+    return _joint(real, setting, seed) if row == JOINT else _method(real, methods[row])
 
 
 def _figures(real: RealSet, poses: Poses) -> dict[str, Any]:
@@ -179,10 +191,6 @@ def _share(degrees: Tensor) -> dict[str, Any]:
 
 def _maps(made: Average) -> dict[str, float]:
     return {"half_maps": band_passed_correlation(made.half_maps), "resolution": made.resolution_angstrom}
-
-
-def _file(real: RealSet) -> dict[str, Any]:
-    return {**_figures(real, real.pairs.truth), **_maps(real.at_file)}
 
 
 def _joint(real: RealSet, setting: Setting, seed: int) -> dict[str, Any]:

@@ -20,7 +20,8 @@ def real_markdown(real: Mapping[str, Any]) -> str:
     """Return the section of a record of `gumnet.benchmark.real.measure_real`."""
     title = f"## Real particles: {real['table']}"
     counts = f"{real['particles']} particles, {real['pairs']} pairs of them."
-    return "\n\n".join([title, f"{counts} {_LEGEND}", real_table(real), order_words(real)])
+    left_out = [f"Not run: {label(row)} ({row}): {reason}." for row, reason in real["not_run"].items()]
+    return "\n\n".join([title, f"{counts} {_LEGEND}", *left_out, real_table(real), order_words(real)])
 
 
 def real_table(real: Mapping[str, Any]) -> str:

@@ -107,6 +107,7 @@ def accuracy(
     from gumnet.benchmark.aligning import Setting
     from gumnet.benchmark.found import by_bound, by_joint, by_method
     from gumnet.benchmark.level import BOX, COLOURS, MAX_SHIFT, PAPER_SNRS, VOXEL_SIZE_ANGSTROM, Level
+    from gumnet.benchmark.real import RealSet, measure_real
     from gumnet.benchmark.record import provenance
     from gumnet.benchmark.rows import BOUND, JOINT, MIXED, check_rows, default_rows, known_rows, load_networks
     from gumnet.benchmark.structures import PHANTOMS, Structures
@@ -150,27 +151,16 @@ def accuracy(
         say(f"{loaded.words()}; {count} pairs in each of {len(levels)} cells")
         for row, reason in not_run.items():
             say(f"not run: {row}: {reason}")
-        cells = measure(plan, runs, journal=journal, tell=_say_cell)
         real = None
-        if real_particles is not None:
-            from gumnet.benchmark.real import RealSet, measure_real
-
-            particles = reading.particles(
-                real_particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out
-            )
-            real = {
-                "table": real_particles.name,
-                **measure_real(
-                    RealSet.of(particles, real_pairs, common.first_seed),
-                    ready,
-                    running,
-                    setting,
-                    seed=common.first_seed,
-                    journal=journal,
-                    first_task=len(plan.tasks),
-                    tell=lambda row: say(f"real particles: {row} done"),
-                ),
-            }
+        if real_particles is not None:  # read first, so that hours of work do not end in a refusal
+            bad = folder / "bad_particles.txt"
+            particles = reading.particles(real_particles, bad, overwrite=True, list_ends_in=out)
+            real = RealSet.of(particles, real_pairs, common.first_seed)
+        cells = measure(plan, runs, journal=journal, tell=_say_cell)
+        of_real = None
+        if real is not None and real_particles is not None:
+            of_real = measure_real(real, ready, running, setting, plan.seed, journal, len(plan.tasks), _say_real)
+            of_real["table"] = real_particles.name
         record = {
             **source,
             "benchmark": "accuracy",
@@ -178,7 +168,7 @@ def accuracy(
             "structures": loaded.words(),
             "not_run": not_run,
             **accuracy_figures(cells),
-            "real": real,
+            "real": of_real,
         }
         _write(folder, record)
     _say_orders(record)
@@ -206,6 +196,10 @@ def _say_cell(cell: Cell, eta: Eta) -> None:
         f"({float(errors.degrees.mean()):.1f} degrees), shift {float(errors.shifts.mean()):.2f}, failures "
         f"{errors.failure_rate:.0%}, {seconds:.3f} s a pair; {eta.words()}"
     )
+
+
+def _say_real(row: str) -> None:
+    say(f"real particles: {row} done")
 
 
 def _say_orders(record: dict[str, Any]) -> None:

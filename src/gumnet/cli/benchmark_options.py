@@ -38,10 +38,13 @@ def resumable(
     out: Path, settings: Mapping[str, Any], inputs: Mapping[str, str], *, resume: bool, output: Output
 ) -> Iterator[tuple[Path, Journal]]:
     """Yield a folder that becomes ``out`` when the block succeeds, and a journal for what was finished before."""
+    from gumnet.benchmark.record import commit
     from gumnet.io.atomic import check_free_folder
     from gumnet.journal import Journal, check_start, journal_path
     from gumnet.report.folder import remove_leftover_folders, whole_folder
 
+    # Figures of two versions of the code have no place in one record.
+    inputs = {**inputs, "the code of gumnet": str(commit())}
     check_start(out, resume=resume, overwrite=output.overwrite, check=check_free_folder)
     path = journal_path(out)
     going_on = resume and path.exists()
