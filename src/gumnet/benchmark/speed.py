@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import linear_regression
 from typing import Any
 
 import torch
@@ -143,10 +144,8 @@ def power_of(seconds: Mapping[str, float]) -> float | None:
     """Return p of the best fit ``seconds ~ size^p``, least squares of the logarithms; None of fewer than two sizes."""
     if len(seconds) < 2:
         return None
-    x, y = ([math.log(value) for value in values] for values in (map(float, seconds), seconds.values()))
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return slope / sum((a - mean_x) ** 2 for a in x)
+    sizes, costs = ([math.log(value) for value in values] for values in (map(float, seconds), seconds.values()))
+    return linear_regression(sizes, costs).slope
 
 
 def _sets(plan: SpeedPlan, structure: torch.Tensor, device: torch.device, tell: Tell) -> dict[str, Any]:
@@ -187,15 +186,10 @@ def _growth(
         finish(device)
         costs[size] = Seconds.now() - before
     clock = {n: cost.wall if device.type == "cuda" else cost.cpu for n, cost in costs.items()}
-    each = once = None
-    if len(clock) > 1:
-        mean_n, mean_s = sum(clock) / len(clock), sum(clock.values()) / len(clock)
-        spread = sum((n - mean_n) ** 2 for n in clock)
-        each = sum((n - mean_n) * (s - mean_s) for n, s in clock.items()) / spread
-        once = mean_s - each * mean_n
+    line = linear_regression(list(clock), list(clock.values())) if len(clock) > 1 else None
     return {
         "seconds": {str(n): cost.wall for n, cost in costs.items()},
         "cpu_seconds": {str(n): cost.cpu for n, cost in costs.items()},
-        "each": each,
-        "once": once,
+        "each": None if line is None else line.slope,
+        "once": None if line is None else line.intercept,
     }
