@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 import torch
-from common import Seconds, keep
+from common import keep
 from peers import relion_average
 from torch import Tensor
 
@@ -22,6 +22,7 @@ import gumnet
 from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.fsc import fsc
 from gumnet.averaging.mask import soft_sphere
+from gumnet.benchmark.seconds import Seconds
 from gumnet.simulation.phantom import phantom
 
 FREQUENCIES = (0.1, 0.2, 0.3, 0.35, 0.375, 0.43)

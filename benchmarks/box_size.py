@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Pairs, Seconds, keep
+from common import keep
 from methods import OURS, Setting, align_pairs, align_to_reference
 from peers.cache import Cache
 
 import gumnet
+from gumnet.benchmark.pairs import Pairs
+from gumnet.benchmark.seconds import Seconds
 from gumnet.evaluation.metrics import pair_errors
 from gumnet.simulation.phantom import phantoms
 

@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import LEVELS, Seconds, keep, load_structures
-from intervals import mean_interval
+from common import LEVELS, keep
 
 import gumnet
+from gumnet.benchmark.intervals import mean_interval
+from gumnet.benchmark.seconds import Seconds
+from gumnet.benchmark.structures import Structures
 from gumnet.clustering.hierarchy import LINKAGES, classes_of, tree_of
 from gumnet.errors import InputError
 from gumnet.evaluation.partition import adjusted_rand_index, rightly_classified
@@ -125,9 +127,10 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
     try:
-        structures, names = load_structures(options.structures, options.map_voxel_size)
+        loaded = Structures.load(options.structures, options.map_voxel_size)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
+    structures, names = loaded.volumes, list(loaded.names)
     cells = []
     print("  SNR noise     method       linkage   accuracy (95 %)             ARI    same  other spread  CPU s a set")
     for level in (LEVELS[i] for i in options.levels):

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import VOXEL_SIZE_ANGSTROM, Seconds, keep, load_structures
+from common import keep
 
 import gumnet
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD, fsc, resolution_angstrom
+from gumnet.benchmark.level import VOXEL_SIZE_ANGSTROM
+from gumnet.benchmark.seconds import Seconds
+from gumnet.benchmark.structures import Structures
 from gumnet.evaluation.metrics import set_errors
 from gumnet.evaluation.partition import rightly_classified
 from gumnet.geometry.warp import warp
@@ -113,7 +116,8 @@ def main() -> None:
     """Run the benchmark."""
     options = parsed()
     torch.set_num_threads(options.threads)
-    structures, names = load_structures(options.structures, options.map_voxel_size)
+    loaded = Structures.load(options.structures, options.map_voxel_size)
+    structures, names = loaded.volumes, list(loaded.names)
     sets = (
         [(structures, names)] if options.together else [(s[None], [n]) for s, n in zip(structures, names, strict=True)]
     )

@@ -2,68 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
-from common import Pairs, Seconds
 from peers import acryo_pairs, relion_pairs
 from peers.cache import Cache, key_of
 
 import gumnet
-from gumnet.alignment.aligner import make_aligner
-from gumnet.alignment.batch import batch_size_for
 from gumnet.averaging.mask import soft_sphere
-from gumnet.devices import resolve_device
+from gumnet.benchmark.aligning import Setting, aligned
+from gumnet.benchmark.pairs import Pairs
+from gumnet.benchmark.seconds import Seconds
 from gumnet.particles import Particles, Poses
-from gumnet.types import Volume, Volumes, Weights
+from gumnet.types import Volume, Volumes
 
 OURS = ("exhaustive", "ht", "fa", "matched", "gumnet")
 PEERS: dict[str, ModuleType] = {"acryo": acryo_pairs, "relion": relion_pairs}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all methods are told alike.
-
-    Parameters
-    ----------
-    max_shift
-        Largest shift along each axis, in voxels.
-    voxel_size
-        In Angstrom.
-    low_pass
-        Finest resolution that is used, in Angstrom; None for all that the voxels hold.
-    mask
-        Radius of a soft sphere on the reference, a of a pair, in voxels; None for what each does by itself.
-    refine, device, model
-        Of our methods.
-    memory_gigabytes
-        Limit of the memory that our methods take.
-    """
-
-    max_shift: float
-    voxel_size: float
-    low_pass: float | None = None
-    mask: float | None = None
-    refine: bool = True
-    device: str = "cpu"
-    model: Path | None = None
-    memory_gigabytes: float | None = None
-
-    def config(self, method: str, box: int) -> gumnet.AlignConfig:
-        """Return what one of our methods is told."""
-        return gumnet.AlignConfig(
-            method=method,
-            refine=self.refine,
-            max_shift=self.max_shift,
-            low_pass_angstrom=self.low_pass,
-            # As an option, not on the volume: the noise is estimated where the mask would be 0.
-            mask=None if self.mask is None else soft_sphere(box, self.mask),
-            model=self.model,
-            device=self.device,
-            memory_gigabytes=self.memory_gigabytes,
-        )
 
 
 def cannot_run(method: str, setting: Setting) -> str | None:
@@ -78,27 +31,10 @@ def align_pairs(method: str, pairs: Pairs, setting: Setting, cache: Cache) -> tu
     """Return the poses of n pairs, and seconds a pair."""
     if method in PEERS:
         return _peer_pairs(PEERS[method], pairs.masked(setting.mask), setting, cache)
-    _our_pairs(method, pairs.rows(slice(2)), setting)  # the first call warms up
+    aligned(method, pairs.rows(slice(2)), setting)  # the first call warms up
     start = Seconds.now()
-    found = _our_pairs(method, pairs, setting)
+    found, _ = aligned(method, pairs, setting)
     return found, (Seconds.now() - start) / len(pairs)
-
-
-def _our_pairs(method: str, pairs: Pairs, setting: Setting) -> Poses:
-    device, box = resolve_device(setting.device), pairs.a.shape[-1]
-    options = setting.config(method, box).options(setting.voxel_size)
-    aligner = make_aligner(method, options, device)
-    memory = setting.memory_gigabytes
-    size = batch_size_for(options, box, device, shared_reference=False, memory_gigabytes=memory)
-
-    def on(weights: Weights | None) -> Weights | None:
-        return None if weights is None else weights.to(device)
-
-    parts = []
-    for start in range(0, len(pairs), size):
-        some = pairs.rows(slice(start, start + size))
-        parts.append(aligner.align(some.a.to(device), some.b.to(device), on(some.weights_a), on(some.weights_b)))
-    return Poses.concatenate(parts)
 
 
 def _peer_pairs(peer: ModuleType, pairs: Pairs, setting: Setting, cache: Cache) -> tuple[Poses, Seconds]:

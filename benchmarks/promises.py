@@ -12,11 +12,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from common import Pairs, keep
+from common import keep
 
 import gumnet
+from gumnet.benchmark.pairs import Pairs
+from gumnet.benchmark.real import band_passed_correlation
 from gumnet.evaluation.metrics import pair_errors
-from gumnet.geometry.fourier import frequencies, to_fourier, to_real
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations
 from gumnet.geometry.warp import warp
 from gumnet.geometry.wedge import missing_wedge
@@ -24,14 +25,6 @@ from gumnet.io.mrc import read_map
 from gumnet.simulation.config import WedgeSide
 
 SEEDS = range(4)
-
-
-def band_passed_correlation(maps: torch.Tensor) -> float:
-    """Return the correlation of two maps (2, N, N, N) between 0.06 and 0.3 cycles per voxel."""
-    box = maps.shape[-1]
-    k = frequencies(box, dtype=torch.float64).norm(dim=-1)
-    band = to_real(to_fourier(maps.double()) * ((k > 0.06) & (k < 0.3)), box)
-    return float(torch.corrcoef(band.flatten(1))[0, 1])
 
 
 def tilt_particles(folder: Path) -> dict[str, object]:

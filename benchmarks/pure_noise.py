@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 
 import torch
-from common import BOX, VOXEL_SIZE_ANGSTROM, Seconds, keep
+from common import keep
 
 import gumnet
+from gumnet.benchmark.level import BOX, VOXEL_SIZE_ANGSTROM
+from gumnet.benchmark.seconds import Seconds
 from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.wedge import missing_wedge
 

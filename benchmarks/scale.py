@@ -24,10 +24,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from common import BOX, VOXEL_SIZE_ANGSTROM, Level, Seconds, keep
+from common import keep
 from torch import Tensor
 
 import gumnet
+from gumnet.benchmark.level import BOX, VOXEL_SIZE_ANGSTROM, Level
+from gumnet.benchmark.seconds import Seconds
 from gumnet.io.mrc import write_map, write_volume_stack
 from gumnet.io.relion import CTF_IMAGE, IMAGE
 from gumnet.io.relion_optics import PREMULTIPLIED

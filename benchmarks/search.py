@@ -20,15 +20,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import tables
 import torch
-from common import LEVELS, MAX_SHIFT, VOXEL_SIZE_ANGSTROM, Pairs, keep, load_structures
+from common import LEVELS, keep
 from methods import OURS, PEERS, Setting, align_pairs, cannot_run
 from peers.cache import Cache
 from shared_reference import Reference, measure_shared_reference
-from tables import Measured
 
 import gumnet
+from gumnet.benchmark import text_table
+from gumnet.benchmark.level import MAX_SHIFT, VOXEL_SIZE_ANGSTROM
+from gumnet.benchmark.measured import Measured, differences
+from gumnet.benchmark.pairs import Pairs
+from gumnet.benchmark.structures import Structures
 from gumnet.errors import InputError
 from gumnet.types import Volumes
 
@@ -70,8 +73,8 @@ def measure_pairs(options: argparse.Namespace, structures: Volumes, setting: Set
     """Measure all methods on pairs, print the tables and return the figures."""
     cache = Cache(options.peer_cache)
     count = options.pairs // len(options.seeds)
-    cells, differences = [], []
-    print(tables.PAIRS_HEAD)
+    cells, found = [], []
+    print(text_table.PAIRS_HEAD)
     for level in (LEVELS[i] for i in options.levels):
         configs = [level.config(seed, options.wedge) for seed in options.seeds]
         parts = [Pairs.of(gumnet.simulate(structures, pairs=count, config=config)) for config in configs]
@@ -81,7 +84,7 @@ def measure_pairs(options: argparse.Namespace, structures: Volumes, setting: Set
         for method in options.methods:
             reason = cannot_run(method, setting)
             if reason is not None:
-                print(tables.missing_row(level.snr, level.noise, method, reason), flush=True)
+                print(text_table.missing_row(level.snr, level.noise, method, reason), flush=True)
                 continue
             rows = numbers
             if method in PEERS and options.peer_pairs is not None:
@@ -92,10 +95,10 @@ def measure_pairs(options: argparse.Namespace, structures: Volumes, setting: Set
             one = Measured.of(rows, poses, chosen.truth, seconds, read=cache.hits - read_before)
             measured[method] = one
             cells.append({**vars(level), "method": method, **one.figures()})
-            print(one.row(level.snr, level.noise, method), flush=True)
-        differences += tables.differences(vars(level), measured)
-    print(tables.differences_table(differences))
-    return {"cells": cells, "paired_differences": differences}
+            print(text_table.row(one, level.snr, level.noise, method), flush=True)
+        found += differences(vars(level), measured)
+    print(text_table.differences_table(found))
+    return {"cells": cells, "paired_differences": found}
 
 
 def main() -> None:
@@ -112,7 +115,8 @@ def main() -> None:
         model=options.model,
     )
     try:
-        structures, names = load_structures(options.structures, options.map_voxel_size)
+        loaded = Structures.load(options.structures, options.map_voxel_size)
+        structures, names = loaded.volumes, list(loaded.names)
         if options.shared_reference:
             figures = measure_shared_reference(options, structures, [LEVELS[i] for i in options.levels], setting)
         else:

@@ -8,18 +8,18 @@ from dataclasses import asdict, replace
 from enum import Enum
 from typing import Any
 
-import tables
 import torch
-from common import Level
 from methods import PEERS, Setting, align_to_reference, cannot_run
-from tables import Measured
 
 import gumnet
+from gumnet.benchmark import text_table
+from gumnet.benchmark.level import Level
+from gumnet.benchmark.measured import Measured, differences
 from gumnet.simulation.microscope import FourierImaging
 from gumnet.types import Volume, Volumes
 
 AVERAGED = 200
-HEAD = tables.PAIRS_HEAD.replace("s/pair", "s each") + "   s once  (cpu)"
+HEAD = text_table.PAIRS_HEAD.replace("s/pair", "s each") + "   s once  (cpu)"
 
 
 class Reference(Enum):
@@ -41,7 +41,7 @@ def measure_shared_reference(
     options: argparse.Namespace, structures: Volumes, levels: Sequence[Level], setting: Setting
 ) -> dict[str, Any]:
     """Measure all methods on particles of the first structure, print the table and return the figures."""
-    cells, differences = [], []
+    cells, found = [], []
     print(f"{options.particles} particles of the first structure; reference: {options.reference}")
     print(HEAD)
     for level in levels:
@@ -52,7 +52,7 @@ def measure_shared_reference(
         for method in options.methods:
             reason = cannot_run(method, setting)
             if reason is not None:
-                print(tables.missing_row(level.snr, level.noise, method, reason), flush=True)
+                print(text_table.missing_row(level.snr, level.noise, method, reason), flush=True)
                 continue
             rows = torch.arange(
                 min(options.peer_particles, options.particles) if method in PEERS else options.particles
@@ -61,8 +61,8 @@ def measure_shared_reference(
             one = Measured.of(rows, poses, made.truth[rows], each)
             measured[method] = one
             cells.append({**vars(level), "method": method, "seconds_a_reference": asdict(once), **one.figures()})
-            row = one.row(level.snr, level.noise, method)
+            row = text_table.row(one, level.snr, level.noise, method)
             print(f"{row}  {once.wall:7.2f} {once.cpu:6.2f}", flush=True)
-        differences += tables.differences(vars(level), measured)
-    print(tables.differences_table(differences))
-    return {"reference": options.reference, "cells": cells, "paired_differences": differences}
+        found += differences(vars(level), measured)
+    print(text_table.differences_table(found))
+    return {"reference": options.reference, "cells": cells, "paired_differences": found}

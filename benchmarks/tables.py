@@ -1,151 +1,78 @@
-"""What was measured of a method, as figures to keep and as rows to print."""
+"""The tables of docs/benchmarks.md, made from the results files that they name.
+
+    python benchmarks/tables.py            # write them
+    python benchmarks/tables.py --check    # end with 1 if the page says otherwise than the files
+
+A table stands between two lines of the page:
+
+    <!-- table KIND FILE [FILE...] -->
+    <!-- end -->
+
+What is between is replaced by the table, and under it a line for each file of results/ with its date, hardware, commit
+and command. Kinds are those of `KINDS`; for results of `gumnet benchmark`, copy the JSON of its output to results/.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from itertools import combinations
-from typing import Any
+import argparse
+import re
+import sys
+from pathlib import Path
 
-import torch
-from common import Seconds
-from intervals import mean_interval, paired_difference
-from torch import Tensor
+from records import KINDS
 
-from gumnet.evaluation.metrics import PairErrors, pair_errors
-from gumnet.particles import Poses
+from gumnet.benchmark.record import provenance_words, read_record
+from gumnet.errors import InputError
 
-KINDS = ("frobenius", "degrees", "shifts", "shifts_rounded")
-SURE, RIGHT_DEGREES = 0.9, 15.0
-PAIRS_HEAD = (
-    "  SNR noise     method        n  frobenius (95 %)          degrees  shift   fail  s/pair   (cpu)   sure  right"
-)
+HERE = Path(__file__).parent
+PAGE, RESULTS = HERE.parent / "docs" / "benchmarks.md", HERE / "results"
+MARKED = re.compile(r"(<!-- table (?P<kind>[\w-]+) (?P<files>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What the confidences of poses are worth.
+def filled(page: str, results: Path = RESULTS) -> str:
+    """Return a page with all its tables made anew.
 
-    Parameters
-    ----------
-    sure
-        Share of poses with a confidence of 0.9 or more.
-    right
-        Share of these that are within 15 degrees; None where there are none.
+    Raises
+    ------
+    InputError
+        For a kind that is not known, a file that is not there or holds something else, and a marker without an end.
     """
-
-    sure: float
-    right: float | None
-
-    @classmethod
-    def of(cls, confidences: Tensor, degrees: Tensor) -> Calibration:
-        """Return the calibration of n confidences, given the errors of their poses in degrees."""
-        sure = confidences.cpu() >= SURE
-        right = float((degrees[sure] <= RIGHT_DEGREES).double().mean()) if bool(sure.any()) else None
-        return cls(float(sure.double().mean()), right)
+    counts = {page.count("<!-- table "), page.count("<!-- end -->"), len(MARKED.findall(page))}
+    if len(counts) > 1:
+        raise InputError("a marker of a table has no end, or an end no marker", cure="write both", path=PAGE)
+    return MARKED.sub(lambda found: _filled(found, results), page)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Errors and cost of one method on some of the pairs, or particles, of a cell.
-
-    Parameters
-    ----------
-    rows
-        Numbers of these pairs, shape (n,).
-    errors
-        Of their poses.
-    seconds
-        A pair.
-    read
-        How many of them were read from a cache, with what they had cost.
-    calibration
-        Where the poses carry confidences.
-    """
-
-    rows: Tensor
-    errors: PairErrors
-    seconds: Seconds
-    read: int
-    calibration: Calibration | None
-
-    @classmethod
-    def of(cls, rows: Tensor, poses: Poses, truth: Poses, seconds: Seconds, read: int = 0) -> Measured:
-        """Return what is to be said of poses (n) with their true ones."""
-        errors = pair_errors(poses, truth)
-        calibration = None if poses.confidences is None else Calibration.of(poses.confidences, errors.degrees)
-        return cls(rows, errors, seconds, read, calibration)
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures to keep."""
-        interval = mean_interval(self.errors.frobenius)
-        return {
-            "n": len(self.rows),
-            "seconds": asdict(self.seconds),
-            "read_from_cache": self.read,
-            "mean": {kind: float(getattr(self.errors, kind).mean()) for kind in KINDS},
-            "frobenius_95": [interval.low, interval.high],
-            "failure_rate": self.errors.failure_rate,
-            "confidence": None if self.calibration is None else asdict(self.calibration),
-            "rows": self.rows.tolist(),
-            "pairs": {kind: [round(v, 5) for v in getattr(self.errors, kind).tolist()] for kind in KINDS},
-        }
-
-    def row(self, snr: float, noise: str, method: str) -> str:
-        """Return a row of the table whose head is `PAIRS_HEAD`."""
-        errors, interval = self.errors, mean_interval(self.errors.frobenius)
-        of_mean = f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-        sure = right = "-"
-        if self.calibration is not None:
-            sure = f"{self.calibration.sure:.0%}"
-            right = "-" if self.calibration.right is None else f"{self.calibration.right:.0%}"
-        return (
-            f"{snr:5g} {noise:9} {method:11} {len(self.rows):4}  {of_mean:24}{float(errors.degrees.mean()):9.2f} "
-            f"{float(errors.shifts.mean()):6.2f} {errors.failure_rate:6.1%} {self.seconds.wall:7.3f} "
-            f"{self.seconds.cpu:7.3f} {sure:>6} {right:>6}{f'  {self.read} from the cache' if self.read else ''}"
-        )
+def _filled(found: re.Match[str], results: Path) -> str:
+    kind, names = found["kind"], found["files"].split()
+    if kind not in KINDS:
+        raise InputError(f"no such kind of table: {kind}", cure=f"use one of: {', '.join(KINDS)}", path=PAGE)
+    records = [read_record(results / name) for name in names]
+    try:
+        table = KINDS[kind](records)
+    except KeyError as error:
+        problem = f"is no record of kind {kind}: it holds no {error}"
+        raise InputError(problem, cure="name another kind or file", path=results / names[0]) from None
+    sources = [f"- `results/{name}`: {provenance_words(record)}" for name, record in zip(names, records, strict=True)]
+    text = "\n".join(sources)
+    return f"{found[1]}{table}\n\nFrom\n\n{text}\n{found[5]}"
 
 
-def missing_row(snr: float, noise: str, method: str, reason: str) -> str:
-    """Return the row of a method that cannot run."""
-    return f"{snr:5g} {noise:9} {method:11}    -  {reason}"
+def main() -> None:
+    """Write or check the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    page = PAGE.read_text(encoding="utf-8")
+    try:
+        wanted = filled(page)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
+    if check and wanted != page:
+        sys.exit(f"{PAGE.name} differs from its results files: run python benchmarks/tables.py")
+    if not check:
+        PAGE.write_text(wanted, encoding="utf-8")
 
 
-def differences(level: Mapping[str, Any], measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
-    """Return how each two methods of a cell differ on the pairs that both had."""
-    found = []
-    for first, second in combinations(measured, 2):
-        one, other = measured[first], measured[second]
-        shared, of_one, of_other = _shared(one.rows, other.rows)
-        kinds = {}
-        for kind in ("frobenius", "shifts"):
-            errors = getattr(one.errors, kind)[of_one], getattr(other.errors, kind)[of_other]
-            kinds[kind] = asdict(paired_difference(*errors))
-        found.append({**level, "first": first, "second": second, "n": len(shared), **kinds})
-    return found
-
-
-def _shared(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the numbers that are in both, and where they are in the first and in the second."""
-    of_first = torch.isin(first, second).nonzero()[:, 0]
-    of_second = torch.isin(second, first).nonzero()[:, 0]
-    return first[of_first], of_first, of_second
-
-
-def differences_table(found: list[dict[str, Any]]) -> str:
-    """Return the table of differences; negative where the first of the two is better."""
-    if not found:
-        return ""
-    lines = [
-        "\nDifferences on the same pairs, first less second: negative where the first is better",
-        f"{'  SNR noise     first       second         n  frobenius (95 %)':76}p        {'shift (95 %)':28}p",
-    ]
-    for one in found:
-        cells = []
-        for kind in ("frobenius", "shifts"):
-            each = one[kind]
-            interval = f"{each['mean']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})"
-            cells.append(f"{interval:27} {each['p']:.4f}")
-        who = f"{one['first']:11} {one['second']:11} {one['n']:4}"
-        lines.append(f"{one['snr']:5g} {one['noise']:9} {who}  {cells[0]}   {cells[1]}")
-    return "\n".join(lines)
+if __name__ == "__main__":
+    main()

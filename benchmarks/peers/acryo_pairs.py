@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from common import Seconds
 from numpy.typing import NDArray
 
+from gumnet.benchmark.seconds import Seconds
 from gumnet.geometry.so3 import grid_size_for_spacing, super_fibonacci
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights

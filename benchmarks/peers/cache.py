@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Seconds, cpu_name
 from torch import Tensor
 
+from gumnet.benchmark.machine import cpu_name
+from gumnet.benchmark.seconds import Seconds
 from gumnet.particles import Poses
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gumnet.benchmark import relion
 from gumnet.io.mrc import write_map
 from gumnet.io.star import read_star
 from gumnet.types import Volume, Volumes
-from peers import relion
 
 PROGRAM = "relion_postprocess"
 COLUMNS = {

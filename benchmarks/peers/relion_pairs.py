@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from common import Seconds
 
+from gumnet.benchmark import relion
+from gumnet.benchmark.seconds import Seconds
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_poses import poses_from_table
 from gumnet.io.relion_write import ctf_from_weights
 from gumnet.io.star import read_star, write_star
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
-from peers import relion
 
-PROGRAM = "relion_refine"
+PROGRAM = relion.REFINE
 HEALPIX_ORDER = 2
 """15 degrees, and half of it once more around the best: 7.5 degrees in the end."""
 OFFSET_STEP = 2.0
@@ -74,7 +74,7 @@ def align_to_reference(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "out").mkdir()  # it makes none itself
-        write_map(folder / "reference.mrc", _standard(reference), voxel_size)
+        write_map(folder / "reference.mrc", relion.standard(reference), voxel_size)
         _write_particles(folder, particles, weights, voxel_size)
         box = particles.shape[-1]
         command = [PROGRAM, "--i", "particles.star", "--ref", "reference.mrc", "--o", "out/run", *FLAGS]
@@ -92,18 +92,12 @@ def align_to_reference(
         return poses_from_table(table.iloc[order], voxel_size, folder), cost
 
 
-def _standard(volume: torch.Tensor) -> torch.Tensor:
-    """Return a volume without mean and of unit variance, as RELION wants its input."""
-    centred = volume - volume.mean()
-    return centred / centred.std()
-
-
 def _write_particles(folder: Path, particles: Volumes, weights: Weights | None, voxel_size: float) -> None:
     """Write one file a particle, one of weights for each, and the table of them; RELION reads no stacks of volumes."""
     box = particles.shape[-1]
     everything = torch.ones(box, box, box // 2 + 1)
     for i, particle in enumerate(particles):
-        write_map(folder / f"{i}.mrc", _standard(particle), voxel_size)
+        write_map(folder / f"{i}.mrc", relion.standard(particle), voxel_size)
         ctf = ctf_from_weights(everything if weights is None else weights[i])
         write_map(folder / f"{i}_ctf.mrc", ctf, voxel_size)
     optics = pd.DataFrame(

@@ -33,13 +33,19 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+WITHIN = {"benchmark": ("accuracy", "averaging", "speed")}
+"""Commands that have commands of their own."""
+
+
+@pytest.mark.parametrize(
+    "command", [[name, *more] for name in COMMANDS for more in [[each] for each in WITHIN.get(name, ())] or [[]]]
+)
 def test_help_of_each_command_shows_an_example_and_the_common_options(
-    command: str, capsys: pytest.CaptureFixture[str]
+    command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, "--help"]) == 0
+    assert main([*command, "--help"]) == 0
     text = capsys.readouterr().out
-    assert f"gumnet {command}" in text.split("Example", 1)[1]
+    assert f"gumnet {' '.join(command)}" in text.split("Example", 1)[1]
     for option in ("--device", "--seed", "--threads", "--verbose"):
         assert option in text
 

@@ -127,6 +127,12 @@ def _fill() -> None:
     METHODS.setdefault("fa", BaselineAligner.fa)
 
 
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods, in the order in which they were registered."""
+    _fill()
+    return tuple(METHODS)
+
+
 def make_aligner(method: str, options: AlignerOptions, device: torch.device) -> Aligner:
     """Return the aligner of a method; an unknown name is an `InputError` that lists the known ones."""
     _fill()

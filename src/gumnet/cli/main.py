@@ -31,6 +31,7 @@ COMMANDS = (
     "sharpen",
     "convert",
     "info",
+    "benchmark",
 )
 
 
@@ -50,6 +51,11 @@ def build() -> App:
     )
     for order, name in enumerate(COMMANDS):
         command = getattr(import_module(f"gumnet.cli.{name}"), name)
+        if isinstance(command, App):  # with commands of its own
+            command.group, command.help_epilogue = ("Commands",), ""
+            command.sort_key = order
+            app.command(command)
+            continue
         app.command(command, name=name, sort_key=order, group="Commands", help_epilogue="")
     app.command(completion.install_completion, name=completion.NAME, sort_key=len(COMMANDS), help_epilogue="")
     return app

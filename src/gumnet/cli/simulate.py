@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
 from gumnet.errors import InputError
-
-if TYPE_CHECKING:
-    from gumnet.types import Volumes
 
 
 def simulate(
@@ -108,6 +105,7 @@ def simulate(
     from gumnet.simulation.config import SimulationConfig
     from gumnet.simulation.dataset import simulate as run
     from gumnet.simulation.folder import write_simulation
+    from gumnet.simulation.structure import from_files
 
     check_free_folder(out, overwrite=output.overwrite)
     config = SimulationConfig(
@@ -132,23 +130,10 @@ def simulate(
         phantom_seed=phantom_seed,
         seed=common.first_seed,
     )
-    densities = _read(structures, box, voxel_size, map_voxel_size) if structures else None
+    densities = None
+    if structures:
+        densities = from_files(structures, box, voxel_size, map_voxel_size_angstrom=map_voxel_size)
     made = run(densities, pairs=pairs, particles=particles, config=config)
     write_simulation(out, made, overwrite=output.overwrite)
     kinds = f"{len(made.structures)} structure{'' if len(made.structures) == 1 else 's'}"
     say(f"{len(made.particles)} particles of {kinds} at SNR {snr:g}: {out}")
-
-
-def _read(paths: tuple[Path, ...], box: int, voxel_size: float, map_voxel_size: float | None) -> Volumes:
-    """Return the densities (k, N, N, N) of files of atoms and maps."""
-    import torch
-
-    from gumnet.io.mrc_header import read_header
-    from gumnet.simulation.structure import from_file
-
-    for path in paths:
-        is_map = path.suffix.lower() in (".mrc", ".map", ".rec")
-        if is_map and map_voxel_size is None and read_header(path).voxel_size_angstrom is None:
-            raise InputError("the header has no usable voxel size", cure="give it with --map-voxel-size", path=path)
-    made = [from_file(path, box, voxel_size, map_voxel_size_angstrom=map_voxel_size) for path in paths]
-    return torch.stack(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from gumnet.errors import InputError
 from gumnet.geometry.warp import voxel_coordinates
-from gumnet.types import Vectors, Volume, centre
+from gumnet.types import Vectors, Volume, Volumes, centre
 
 if TYPE_CHECKING:
     import gemmi
 
 ATOM_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
+MAP_SUFFIXES = (".mrc", ".map", ".rec")
 Density = Literal["electron", "mass"]
 
 # Sigma of the Gaussian that an atom becomes, in units of the resolution: its transform falls to 1/e at 1 / resolution.
@@ -38,6 +40,21 @@ def from_file(
     if suffixes and suffixes[-1] in ATOM_SUFFIXES:
         return from_atoms(path, box, voxel_size_angstrom, 2 * voxel_size_angstrom)
     return from_map(path, box, voxel_size_angstrom, map_voxel_size_angstrom=map_voxel_size_angstrom)
+
+
+def from_files(
+    paths: Sequence[Path], box: int, voxel_size_angstrom: float, *, map_voxel_size_angstrom: float | None = None
+) -> Volumes:
+    """Return the densities (k, N, N, N) of files of atoms or maps; see `from_file`."""
+    from gumnet.io.mrc_header import read_header
+
+    for path in paths:
+        is_map = path.suffix.lower() in MAP_SUFFIXES
+        if is_map and map_voxel_size_angstrom is None and read_header(path).voxel_size_angstrom is None:
+            raise InputError("the header has no usable voxel size", cure="give it with --map-voxel-size", path=path)
+    return torch.stack(
+        [from_file(path, box, voxel_size_angstrom, map_voxel_size_angstrom=map_voxel_size_angstrom) for path in paths]
+    )
 
 
 def from_atoms(

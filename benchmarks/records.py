@@ -1,0 +1,187 @@
+"""Tables of the records in results/, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gumnet.benchmark.accuracy_report import left_out_words, level_table, order_words, summary_table
+from gumnet.benchmark.averaging_report import averaging_table
+from gumnet.benchmark.markdown import number, table, with_interval
+from gumnet.benchmark.real_report import real_table
+from gumnet.benchmark.speed_report import boxes_table, methods_table, sets_table
+
+Record = Mapping[str, Any]
+
+
+def _level(cell: Record) -> str:
+    return f"{cell['snr']:g} {cell['noise']}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def pairs(records: Sequence[Record]) -> str:
+    """Return the table of search.py: every method on pairs, or on particles of one reference."""
+    rows = []
+    for cell in (cell for record in records for cell in record["cells"]):
+        confidence = cell["confidence"] or {"sure": None, "right": None}
+        rows.append(
+            [
+                _level(cell),
+                cell["method"],
+                str(cell["n"]),
+                with_interval(cell["mean"]["frobenius"], cell["frobenius_95"], 3),
+                number(cell["mean"]["shifts"], 2),
+                f"{100 * cell['failure_rate']:.1f} %",
+                number(cell["seconds"]["cpu"], 3),
+                _share(confidence["sure"]),
+                _share(confidence["right"]),
+            ]
+        )
+    header = ["SNR, noise", "method", "n", "rotation (95 %)", "shift", "failures", "CPU s each", "sure", "right"]
+    return table(header, rows)
+
+
+def differences(records: Sequence[Record]) -> str:
+    """Return the paired differences of search.py: of the first method to each other."""
+    rows = []
+    for one in (one for record in records for one in record["paired_differences"]):
+        each = one["frobenius"]
+        interval = f"{each['mean']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})"
+        rows.append([_level(one), f"{one['first']} less {one['second']}", str(one["n"]), interval, f"{each['p']:.4f}"])
+    return table(["SNR, noise", "difference", "n", "rotation (95 %)", "p"], rows)
+
+
+def joint(records: Sequence[Record]) -> str:
+    """Return the table of joint.py."""
+    rows = []
+    for record in records:
+        for cell in record["cells"]:
+            for found in cell["classes"]:
+                rows.append(
+                    [
+                        f"{found['structure']}, SNR {record['options']['snr']}",
+                        str(found["particles"]),
+                        str(cell["seed"]),
+                        number(found["rotation"], 3),
+                        number(found["rotation_median"], 3),
+                        number(found["shift"], 2),
+                        f"{100 * found['failures']:.1f} %",
+                        f"{number(found['resolution_halves'], 1)}, {number(found['resolution_truth'], 1)}",
+                        number(cell["cpu_seconds"], 0),
+                    ]
+                )
+    header = ["structure", "particles", "seed", "rotation", "median", "shift", "failures", "halves, truth (A)", "CPU s"]
+    return table(header, rows)
+
+
+def temper(records: Sequence[Record]) -> str:
+    """Return the table of temper.py: share given 90 % or more and right of these, by factor."""
+    levels = [level for record in records for level in record["levels"]]
+    factors = list(levels[0]["shares"])
+    rows = [
+        [
+            _level(level),
+            _share(level["right"]),
+            *(", ".join(_share(share) for share in level["shares"][factor]) for factor in factors),
+        ]
+        for level in levels
+    ]
+    return table(["level", "right in all", *factors], rows)
+
+
+def box_size(records: Sequence[Record]) -> str:
+    """Return the table of box_size.py."""
+    rows = [
+        [
+            str(cell["box"]),
+            cell["what"],
+            str(cell["n"]),
+            number(cell["seconds"]["cpu"], 3),
+            f"{cell['peak_mebibytes']:.0f} MiB",
+        ]
+        for record in records
+        for cell in record["cells"]
+    ]
+    return table(["box", "what", "n", "CPU s each", "peak memory"], rows)
+
+
+def accuracy(records: Sequence[Record]) -> str:
+    """Return the summary of ``gumnet benchmark accuracy``, in the shape of the paper's table, and the orders."""
+    parts = []
+    for record in records:
+        parts += [f"{record['structures']}; {record['options']['pairs']} pairs in a cell.", *left_out_words(record)]
+        for colour in dict.fromkeys(cell["colour"] for cell in record["cells"]):
+            parts.append(f"{colour.capitalize()} noise; rotation error, shift error (rounded):")
+            parts.append(summary_table(record, colour))
+            orders = [order for order in record["orders"] if order["colour"] == colour]
+            parts.append("\n".join(f"- SNR {order['snr']:g}: {order_words(order)}" for order in orders))
+    return "\n\n".join(parts)
+
+
+def accuracy_levels(records: Sequence[Record]) -> str:
+    """Return every level of ``gumnet benchmark accuracy``, with intervals and times."""
+    parts = []
+    for record in records:
+        for order in record["orders"]:
+            parts += [f"SNR {order['snr']:g}, {order['colour']}:", level_table(record, order["snr"], order["colour"])]
+    return "\n\n".join(parts)
+
+
+def averaging(records: Sequence[Record]) -> str:
+    """Return the tables of ``gumnet benchmark averaging``."""
+    parts = []
+    for record in records:
+        parts += [f"{record['structures']}; {record['options']['particles']} particles.", *left_out_words(record)]
+        for snr, colour in dict.fromkeys((cell["snr"], cell["colour"]) for cell in record["cells"]):
+            parts += [f"SNR {snr:g}, {colour}:", averaging_table(record, snr, colour)]
+    return "\n\n".join(parts)
+
+
+def speed(records: Sequence[Record]) -> str:
+    """Return the tables of ``gumnet benchmark speed``."""
+    parts = []
+    for device in (device for record in records for device in record["devices"]):
+        peaks = f"{device['peak_flops'] / 1e9:.0f} GFLOP/s, {device['peak_bytes'] / 1e9:.1f} GB/s"
+        parts += [f"{device['device']}, {peaks}:", methods_table(device), boxes_table(device), sets_table(device)]
+    return "\n\n".join(parts)
+
+
+def real(records: Sequence[Record]) -> str:
+    """Return the tables of real particles of ``gumnet benchmark accuracy``."""
+    return "\n\n".join(
+        f"{each['table']}, {each['particles']} particles, {each['pairs']} pairs of them:\n\n{real_table(each)}"
+        for each in (record["real"] for record in records)
+    )
+
+
+def promises(records: Sequence[Record]) -> str:
+    """Return the figures of promises.py on real data."""
+    rows = []
+    for record in records:
+        tilt, one = record["real tilt particles"], record["real subtomogram, five starts"]
+        for words, key in (("at the file's poses", "halves"), ("at shuffled poses", "shuffled")):
+            values = ", ".join(number(value, 2) for value in tilt[key])
+            rows.append([f"real-tilt-particles, half maps correlate {words}, four seeds", values])
+        for words, count in tilt["within 15 degrees"].items():
+            rows.append([f"within 15 degrees of the file, map {words}", f"{count} of {tilt['particles']}"])
+        spread = f"{number(one['degrees'], 1)} degrees, {number(one['voxels'], 2)} voxels"
+        rows.append(["one real subtomogram, poses of five starts differ by", spread])
+    return table(["", ""], rows)
+
+
+KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
+    "pairs": pairs,
+    "differences": differences,
+    "joint": joint,
+    "temper": temper,
+    "box-size": box_size,
+    "accuracy": accuracy,
+    "accuracy-levels": accuracy_levels,
+    "averaging": averaging,
+    "speed": speed,
+    "real": real,
+    "promises": promises,
+}
