@@ -26,6 +26,7 @@ COMMANDS = (
     "cluster",
     "fsc",
     "sharpen",
+    "symmetry",
     "convert",
     "info",
 )
