@@ -186,7 +186,8 @@ def without_spherical_average(volume: Volume, mask: Volume) -> Volume:
     # Radii that the mask leaves out have no equation; next to nothing on the diagonal makes them 0.
     profile = torch.linalg.solve(normal + 1e-9 * torch.eye(nodes, dtype=torch.float64), right)
     average = profile[inner] * (1 - outwards) + profile[inner + 1] * outwards
-    return ((values - average).view(volume.shape) * mask).to(volume)
+    left: Volume = ((values - average).view(volume.shape) * mask).to(volume)
+    return left
 
 
 def centre_of_mass(volume: Volume, mask: Volume) -> Vectors:
