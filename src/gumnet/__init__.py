@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gumnet.particles import Particles, Poses
     from gumnet.report.write import write_average
     from gumnet.simulation.dataset import Simulation, SimulationConfig, simulate
+    from gumnet.symmetry.find import find_symmetry
+    from gumnet.symmetry.result import Symmetry
     from gumnet.training.config import TrainConfig
     from gumnet.training.loop import train
 
@@ -38,11 +40,13 @@ _HOMES = {
     "Poses": "particles",
     "Simulation": "simulation.dataset",
     "SimulationConfig": "simulation.dataset",
+    "Symmetry": "symmetry.result",
     "TrainConfig": "training.config",
     "align": "alignment.to_reference",
     "align_pairs": "alignment.pairs",
     "average": "averaging.joint",
     "cluster": "clustering.run",
+    "find_symmetry": "symmetry.find",
     "fsc": "averaging.fsc",
     "read_particles": "io.read",
     "simulate": "simulation.dataset",
@@ -62,11 +66,13 @@ __all__ = [
     "Poses",
     "Simulation",
     "SimulationConfig",
+    "Symmetry",
     "TrainConfig",
     "align",
     "align_pairs",
     "average",
     "cluster",
+    "find_symmetry",
     "fsc",
     "read_particles",
     "simulate",

@@ -44,7 +44,7 @@ itself may have missed the top of the highest. Shell 7 tells most of them apart,
 
 
 @dataclass(frozen=True)
-class _Linear:
+class Linear:
     """Score (n, k) at some poses, the scale of the model, and the normal equations: (n, k, 6, 6) and (n, k, 6)."""
 
     score: Tensor
@@ -88,7 +88,7 @@ def refine(
         turned = comparison.turned_reference(band.shells, gradient=True)
     rotations = start.rotations.to(device=device, dtype=torch.float32)
     shifts = start.shifts.to(device=device, dtype=torch.float32).clamp(-max_shift, max_shift)
-    now = _linearise(turned, data, rotations, shifts)
+    now = linearise(turned, data, rotations, shifts)
     damping = torch.full_like(now.score, _START_DAMPING)
     for _ in range(iterations):
         step = _solve(now, damping)
@@ -99,11 +99,11 @@ def refine(
         new_shifts = (shifts + step[..., 3:]).clamp(-max_shift, max_shift)
         if within is not None:
             new_rotations = within(new_rotations)
-        new = _linearise(turned, data, new_rotations, new_shifts)
+        new = linearise(turned, data, new_rotations, new_shifts)
         better = new.score > now.score
         rotations = torch.where(better[..., None, None], new_rotations, rotations)
         shifts = torch.where(better[..., None], new_shifts, shifts)
-        now = _Linear(
+        now = Linear(
             torch.where(better, new.score, now.score),
             torch.where(better, new.scale, now.scale),
             torch.where(better[..., None, None], new.normal, now.normal),
@@ -187,11 +187,11 @@ def normal_equations(
     band = Band.up_to(comparison.box, shells, comparison.reference.device)
     if turned is None:
         turned = comparison.turned_reference(band.shells, gradient=True)
-    linear = _linearise(turned, comparison.within(band), at.rotations, at.shifts)
+    linear = linearise(turned, comparison.within(band), at.rotations, at.shifts)
     return linear.scale, linear.normal
 
 
-def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shifts: Vectors) -> _Linear:
+def linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shifts: Vectors) -> Linear:
     """Return score and normal equations at poses (n, k); a shared reference is turned for all particles at once."""
     band = data.band
     values, transfer = read_at(turned, rotations, band)
@@ -217,10 +217,10 @@ def _linearise(turned: TurnedSpectra, data: BandData, rotations: Rotations, shif
     # J^T (d - alpha m) / alpha, with alpha kept positive where a start correlates negatively.
     right = (products[..., :6] - scale * along) / scale.abs().clamp_min(1e-12)
     score = numerator / torch.sqrt((total * particle_power(transfer, data)).clamp_min(TINY))
-    return _Linear(score, scale[..., 0], normal, right)
+    return Linear(score, scale[..., 0], normal, right)
 
 
-def _solve(linear: _Linear, damping: Tensor) -> Tensor:
+def _solve(linear: Linear, damping: Tensor) -> Tensor:
     """Return the damped steps (n, k, 6), each parameter damped in its own units."""
     diagonal = torch.diagonal(linear.normal, dim1=-2, dim2=-1)
     floor = 1e-6 * diagonal.amax(dim=-1, keepdim=True).clamp_min(1e-20)

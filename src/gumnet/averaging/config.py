@@ -41,7 +41,8 @@ class AverageConfig:
     refine
         Whether to refine poses continuously.
     symmetry
-        Point group of the structure, in RELION's setting, such as C7, D2, O or I1.
+        Point group of the structure, in RELION's setting, such as C7, D2, O or I1. "auto": none, until the half maps
+        are as good as they get; then the one that they have (`gumnet.averaging.found_symmetry`).
     mask
         Volume (N, N, N) from 0 to 1 for the correlation of the halves; it does not touch the maps. What it adds to the
         correlation is taken off by phase randomisation. "auto" finds one from the maps at the end, one for each class
@@ -90,7 +91,7 @@ class AverageConfig:
         if isinstance(self.mask, str) and self.mask != "auto":
             raise InputError(f"there is no mask {self.mask!r}", cure="give a volume, or auto to find one from the maps")
         apart = self.iterations and self.initial is None and self.start not in ("auto", "together")
-        if point_group(self.symmetry).order > 1 and apart:
+        if not self.finds_symmetry and point_group(self.symmetry).order > 1 and apart:
             # Two halves would find their axes apart, and a general turn of one onto the other would lose them.
             raise InputError(
                 f"start {self.start!r} is not possible under {self.symmetry}: the halves need one frame",
@@ -98,3 +99,8 @@ class AverageConfig:
             )
         if self.low_pass_angstrom is not None and not self.low_pass_angstrom > 0:
             raise InputError(f"a low pass of {self.low_pass_angstrom} A is not possible", cure="give one above 0")
+
+    @property
+    def finds_symmetry(self) -> bool:
+        """Whether the symmetry is to be found."""
+        return self.symmetry.strip().lower() == "auto"

@@ -64,6 +64,7 @@ def iterate(
     on_iteration: OnIteration | None = None,
     kept: Checkpoint | None = None,
     place: Place | None = None,
+    before: Average | None = None,
 ) -> Average:
     """Return the average of particles in two half sets.
 
@@ -80,6 +81,9 @@ def iterate(
         Keeps the poses after each iteration, and gives those of an earlier run.
     place
         Where particles are aligned and summed; in this process, on the device of ``config``, unless given.
+    before
+        Average to go on from, of which the particles have the poses: the iterations of ``config`` count its own, and of
+        those that follow the first searches again, all others refine.
     """
     kept = (Checkpoint() if kept is None else kept).within(f"class {class_number}")
     place = Place(config.device, workers=1) if place is None else place
@@ -99,27 +103,29 @@ def iterate(
 
     inserted: list[Accumulator] = []
     sums: list[BoxSums] = []
-    if config.iterations:
+    if config.iterations and before is None:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
-    history: list[Iteration] = []
-    reached, unrelated = math.inf, None
+    history: list[Iteration] = [] if before is None else list(before.history)
+    done = len(history)
+    reached, unrelated = math.inf if before is None else before.resolution_angstrom, None
     generator = seeded(config.seed)
-    before_it = next(filter(None, (kept.find(f"iteration {n}") for n in range(config.iterations, 0, -1))), None)
-    if before_it is not None:
-        halves = [half.with_poses(before_it.poses(f"half {i + 1} ")) for i, half in enumerate(halves)]
-        history = [Iteration(**step) for step in before_it.facts["history"]]
-        reached, unrelated = history[-1].resolution_angstrom, before_it.tensors.get("unrelated")
-        generator.set_state(before_it.tensors["generator"])
+    stopped_at = next(filter(None, (kept.find(f"iteration {n}") for n in range(config.iterations, done, -1))), None)
+    if stopped_at is not None:
+        halves = [half.with_poses(stopped_at.poses(f"half {i + 1} ")) for i, half in enumerate(halves)]
+        history = [Iteration(**step) for step in stopped_at.facts["history"]]
+        reached, unrelated = history[-1].resolution_angstrom, stopped_at.tensors.get("unrelated")
+        generator.set_state(stopped_at.tensors["generator"])
     if beginning is None or history:
         words = "Averaging" if history else "First average,"
         inserted = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
         sums = [reduced(each) for each in inserted]
     near = (beginning is not None and beginning.together) or not config.iterations
     for number in range(len(history) + 1, config.iterations + 1):
-        band_angstrom = voxel * box / _band(number, config, beginning, box, voxel, reached)
+        rung = number if before is None else config.iterations  # what goes on has risen already
+        band_angstrom = voxel * box / _band(rung, config, beginning, box, voxel, reached)
         first = None if beginning is None or number > 1 else beginning.maps
-        before = [half.poses for half in halves]
-        local = beginning is not None and number > GLOBAL_ITERATIONS
+        earlier = [half.poses for half in halves]
+        local = number > done + 1 if before is not None else beginning is not None and number > GLOBAL_ITERATIONS
         for i in (0, 1):
             halves[i] = _align(
                 halves[i],
@@ -130,7 +136,7 @@ def iterate(
                 local,
                 place,
             )
-        changes = torch.cat([_changes(b, half.poses) for b, half in zip(before, halves, strict=True)], dim=1)
+        changes = torch.cat([_changes(b, half.poses) for b, half in zip(earlier, halves, strict=True)], dim=1)
         inserted = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
         sums = [reduced(each) for each in inserted]
         if group.order == 1:

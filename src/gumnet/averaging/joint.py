@@ -7,7 +7,9 @@ particles, K at a time, and each is then averaged by itself, its halves starting
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from gumnet.alignment.matched import as_filter
 from gumnet.averaging.begin import STARTED_TOGETHER, Beginning, begin, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.found_symmetry import with_found_symmetry
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.iterate import START_SHELLS, iterate
 from gumnet.averaging.result import Average, OnIteration, OnStart
@@ -83,12 +86,42 @@ def average(
     # What is kept would travel to workers, who read for themselves.
     alone = place is None or (place.cluster is None and place.count() == 1)
     read = particles.cached() if config.iterations and alone else particles
+    average_of = partial(_average_of, config=config, on_iteration=on_iteration, kept=kept, place=place)
+    if config.finds_symmetry:
+        config = replace(config, symmetry="C1")  # until there are half maps to find it from
     if config.classes > 1:
-        found = _classes(read, config, on_iteration, on_start, kept, place)
+        found = _classes(read, config, average_of, on_start, kept)
     else:
-        start = _beginning(read, config, on_start, kept)
-        found = iterate(read, config, start, on_iteration=on_iteration, kept=kept, place=place)
+        found = average_of(read, _beginning(read, config, on_start, kept))
     return replace(found, particles=replace(particles, poses=found.particles.poses, classes=found.particles.classes))
+
+
+def _average_of(
+    particles: Particles,
+    beginning: Beginning | None,
+    *,
+    config: AverageConfig,
+    on_iteration: OnIteration | None,
+    kept: Checkpoint,
+    place: Place | None,
+    class_number: int = 1,
+) -> Average:
+    """Return the average of particles of one class, with the symmetry that it has if that is to be found."""
+    plain = replace(config, symmetry="C1") if config.finds_symmetry else config
+    made = iterate(
+        particles,
+        plain,
+        beginning,
+        class_number=class_number,
+        on_iteration=on_iteration,
+        kept=kept,
+        place=place,
+    )
+    if not config.finds_symmetry:
+        return made
+    return with_found_symmetry(
+        made, particles, plain, class_number=class_number, on_iteration=on_iteration, kept=kept, place=place
+    )
 
 
 def _beginning(
@@ -106,10 +139,9 @@ def _beginning(
 def _classes(
     particles: Particles,
     config: AverageConfig,
-    on_iteration: OnIteration | None,
+    average_of: Callable[..., Average],
     on_start: OnStart | None,
     kept: Checkpoint,
-    place: Place | None,
 ) -> Average:
     """Return the averages of several classes; the first is that of the largest class, with all particles."""
     first = None
@@ -136,7 +168,7 @@ def _classes(
             posed.append((rows, found_at))
             continue
         start = None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
-        made = iterate(some, config, start, class_number=number, on_iteration=on_iteration, kept=kept, place=place)
+        made = average_of(some, start, class_number=number)
         parts.append(made)
         posed.append((rows, made.particles.poses))
     if not parts:

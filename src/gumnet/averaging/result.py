@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gumnet.averaging.start import StartStep
 from gumnet.particles import Particles
+from gumnet.symmetry.result import Symmetry
 from gumnet.types import Volume, Volumes
 
 
@@ -70,6 +71,8 @@ class Average:
         One average a class, if there are several.
     mask
         Mask (N, N, N) that ``fsc`` was taken within, None without one.
+    symmetry
+        What was found of it before it was imposed; None where it was not looked for.
     """
 
     map: Volume
@@ -83,6 +86,7 @@ class Average:
     notes: tuple[str, ...] = ()
     classes: tuple[Average, ...] = ()
     mask: Volume | None = None
+    symmetry: Symmetry | None = None
 
 
 OnIteration = Callable[[Iteration, Particles, Tensor], None]

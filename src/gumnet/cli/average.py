@@ -106,6 +106,8 @@ def average(
     symmetry
         Point group of the structure in RELION's setting, such as C7, D2, O or
         I1. Particles count at all equivalent poses: give only what is known.
+        auto averages without any, finds the one that the half maps have, says
+        which, and ends with it; none where they do not tell.
     method
         Search over all rotations and shifts (exhaustive), the same on volumes that a
         learned filter cleaned (matched), a trained Gum-Net, or a classical

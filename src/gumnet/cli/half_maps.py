@@ -1,4 +1,4 @@
-"""Two maps that belong together and their mask, as ``gumnet fsc`` and ``gumnet sharpen`` read them."""
+"""Two maps that belong together and their mask, as ``gumnet fsc``, ``sharpen`` and ``symmetry`` read them."""
 
 from __future__ import annotations
 
@@ -52,20 +52,26 @@ def read_pair(map1: Path, map2: Path, *, mask: str | None, voxel_size: float | N
             path=map2,
         )
     maps = torch.stack([first, second])
+    return MapPair(maps, size, *mask_of(maps, size, mask))
+
+
+def mask_of(maps: Volumes, voxel_size_angstrom: float, mask: str | None) -> tuple[Volume | None, str | None]:
+    """Return the mask (N, N, N) called ``mask`` for maps (n, N, N, N), and words on it if it was found from them.
+
+    A file, `AUTO`, or None.
+    """
     if mask == AUTO:
         from gumnet.resolution.auto_mask import automatic_mask
 
         found = automatic_mask(maps.mean(dim=0))
-        return MapPair(maps, size, found.mask, found.words(size))
-    return MapPair(maps, size, None if mask is None else _mask_of_box(Path(mask), maps.shape[-1]), None)
-
-
-def _mask_of_box(path: Path, box: int) -> Volume:
-    mask = read_mask(path)
-    if mask.shape[-1] != box:
+        return found.mask, found.words(voxel_size_angstrom)
+    if mask is None:
+        return None, None
+    volume = read_mask(Path(mask))
+    if volume.shape[-1] != maps.shape[-1]:
         raise InputError(
-            f"its box is {mask.shape[-1]}, that of the maps is {box}",
+            f"its box is {volume.shape[-1]}, that of the maps is {maps.shape[-1]}",
             cure="give a mask of the box of the maps",
-            path=path,
+            path=mask,
         )
-    return mask
+    return volume, None

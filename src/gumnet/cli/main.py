@@ -29,6 +29,7 @@ COMMANDS = (
     "cluster",
     "fsc",
     "sharpen",
+    "symmetry",
     "convert",
     "info",
     "benchmark",

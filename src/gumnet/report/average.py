@@ -14,6 +14,7 @@ from gumnet.report.average_files import class_number
 from gumnet.report.average_particles import orientation_section, orientation_words, sureness_section, sureness_words
 from gumnet.report.average_resolution import half_map_curves, half_map_words, resolution_section
 from gumnet.report.average_steps import convergence_section, starts_section
+from gumnet.report.average_symmetry import symmetry_name, symmetry_section
 from gumnet.report.chimerax import contour_level
 from gumnet.report.page import Section, write_report
 from gumnet.report.plots import Figure, resolution_text, write_figures
@@ -46,6 +47,7 @@ def key_figures(average: Average) -> list[tuple[str, str]]:
         ("Voxel size", f"{average.particles.voxel_size_angstrom:g} Å"),
         ("Iterations", str(max((step.number for step in average.history), default=0))),
         *([("Classes", str(len(average.classes)))] if average.classes else []),
+        *([("Symmetry found", name)] if (name := symmetry_name(average)) is not None else []),
     ]
 
 
@@ -81,6 +83,7 @@ def write_average_report(
         orientation_section(average),
         sureness_section(average),
         *([classes_section(average)] if average.classes else []),
+        *([symmetry_section(average)] if symmetry_name(average) is not None else []),
         *([starts_section(average)] if average.starts else []),
         *([convergence_section(average)] if len(average.history) > 1 else []),
         provenance_section(command, versions, settings, seconds),

@@ -1,0 +1,1 @@
+"""Which symmetry a map has, and about which axes."""
