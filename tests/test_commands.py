@@ -51,7 +51,8 @@ def check(app: App, line: str) -> None:
     except CycloptsError as error:
         pytest.fail(f"{line}\n{error}")
     if arguments[0] in COMMANDS:
-        assert command.__name__ == arguments[0]
+        # Of commands that have commands of their own, the second word is the command.
+        assert command.__name__ == arguments[0 if app[arguments[0]].default_command else 1]
     else:
         assert arguments[0] in {NAME, "--help", "--version"}
 
@@ -91,9 +92,18 @@ def test_a_line_with_a_wrong_option_is_found(app: App) -> None:
 def options(app: App) -> dict[str, set[str]]:
     """All options by command."""
     return {
-        command: {"--help"}.union(*(argument.names for argument in app[command].assemble_argument_collection()))
+        command: {"--help"}.union(
+            *(a.names for part in _parts(app[command]) for a in part.assemble_argument_collection())
+        )
         for command in (*COMMANDS, NAME)
     }
+
+
+def _parts(command: App) -> list[App]:
+    """Return a command, or the commands that it consists of."""
+    if command.default_command is not None:
+        return [command]
+    return [command[name] for name in command if not name.startswith("-")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -37,7 +37,7 @@ def symmetry(
 
     Example
         gumnet symmetry average
-        gumnet symmetry map.mrc --half1 half1.mrc --half2 half2.mrc --out aligned.mrc
+        gumnet symmetry map.mrc --half1 half1.mrc --half2 half2.mrc --out new.mrc
 
     One half map is compared with the other one, turned, so noise does not take
     part; what the halves reach as they are is what a symmetry has to reach. Of

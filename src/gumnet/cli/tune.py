@@ -23,8 +23,7 @@ def tune(
 
     Example
         gumnet tune run_optimisation_set.star --out tuned
-        gumnet align run_optimisation_set.star --reference map.mrc --method matched \\
-            --model tuned/model.safetensors --out aligned.star
+        gumnet tune --out new
 
     The particles must have 2D tilt stacks, as RELION 5 and Warp write them: their even
     and odd tilts hold the same density with independent noise. Half of the particles
@@ -32,9 +31,7 @@ def tune(
     only if it tells the true rotation better there than the one it started from, by more
     than chance would have it. tuning.json says by how much.
 
-    Without PARTICLES a new filter is trained on simulated ones, as the one that ships was:
-
-        gumnet tune --out new
+    Without PARTICLES a new filter is trained on simulated ones, as the one that ships was.
 
     Parameters
     ----------
