@@ -76,11 +76,23 @@ def average(
         model = load_model(config.model) if isinstance(config.model, str | Path) else config.model
         check_box(model, box)
         config = replace(config, model=model)
-    kept = Checkpoint(journal)
+    place = Place(config.device, workers=1) if place is None else place
+    with place.keeping() as place:
+        return _average(particles, config, on_iteration, on_start, Checkpoint(journal), place)
+
+
+def _average(
+    particles: Particles,
+    config: AverageConfig,
+    on_iteration: OnIteration | None,
+    on_start: OnStart | None,
+    kept: Checkpoint,
+    place: Place,
+) -> Average:
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
     # What is kept would travel to workers, who read for themselves.
-    alone = place is None or (place.cluster is None and place.count() == 1)
+    alone = place.cluster is None and place.count() == 1
     read = particles.cached() if config.iterations and alone else particles
     if config.classes > 1:
         found = _classes(read, config, on_iteration, on_start, kept, place)
@@ -108,7 +120,7 @@ def _classes(
     on_iteration: OnIteration | None,
     on_start: OnStart | None,
     kept: Checkpoint,
-    place: Place | None,
+    place: Place,
 ) -> Average:
     """Return the averages of several classes; the first is that of the largest class, with all particles."""
     first = None
