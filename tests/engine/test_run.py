@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,20 @@ def test_impossible_places_are_refused(arguments: dict[str, Any], message: str) 
 def test_one_process_works_unless_more_are_asked_for() -> None:
     assert Place(device="cpu").count() == 1
     assert Place(device="cpu", workers=3).count() == 3
+
+
+def test_workers_that_are_kept_do_one_work_after_another() -> None:
+    with POOL.keeping() as place:
+        made = [list(run(Square(), batches_of(count, 2), place)) for count in (4, 10)]
+        workers = [{int(pid) for done in each if done.result for pid in done.result["process"]} for each in made]
+        assert workers[0] == workers[1], "the same processes"
+        os.kill(min(workers[0]), signal.SIGKILL)
+        if "GUMNET_FAULTS" in os.environ:  # workers take seconds to start
+            # A run that fails leaves batches behind: its workers go with it, and there are others for the next one.
+            with pytest.raises(InputError, match="particle 3 holds NaN"):
+                list(run(Square(refuse=frozenset({3})), batches_of(10, 2), place))
+        last = list(run(Square(), batches_of(6, 2), place))
+    assert [squares(each) for each in (*made, last)] == [{row: row**2 for row in range(n)} for n in (4, 10, 6)]
+    assert place.kept is not None
+    assert place.kept.pool is not None
+    assert not place.kept.pool._workers, "they end with the block"

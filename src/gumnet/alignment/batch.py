@@ -17,7 +17,7 @@ _GPU_SHARE = 0.25
 _MOST = {"cpu": 16, "cuda": 512}
 _PROGRAM_BYTES = 500_000_000
 """The interpreter and its libraries (490 MB, measured by hand, 2026-11-26)."""
-_BYTES_A_ROW = 3_000
+_BYTES_A_ROW = 2_000
 """A particle's row in the table, its names and its poses, at the peak of reading (measured by hand: docs/scale.md)."""
 _BYTES_A_COEFFICIENT = 400
 """In a step of refinement, for each candidate: eight numbers read, six derivatives, and the copies that they pass

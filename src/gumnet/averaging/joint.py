@@ -80,11 +80,23 @@ def average(
         config = replace(config, model=model)
     elif config.method == "matched":
         config = replace(config, model=as_filter(config.model))
-    kept = Checkpoint(journal)
+    place = Place(config.device, workers=1) if place is None else place
+    with place.keeping() as place:
+        return _average(particles, config, on_iteration, on_start, Checkpoint(journal), place)
+
+
+def _average(
+    particles: Particles,
+    config: AverageConfig,
+    on_iteration: OnIteration | None,
+    on_start: OnStart | None,
+    kept: Checkpoint,
+    place: Place,
+) -> Average:
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
     # What is kept would travel to workers, who read for themselves.
-    alone = place is None or (place.cluster is None and place.count() == 1)
+    alone = place.cluster is None and place.count() == 1
     read = particles.cached() if config.iterations and alone else particles
     average_of = partial(_average_of, config=config, on_iteration=on_iteration, kept=kept, place=place)
     if config.finds_symmetry:

@@ -15,7 +15,6 @@ from gumnet.cli.options import (
     OUTPUT,
     READING,
     Common,
-    Flag,
     Output,
     Reading,
     check_limits,
@@ -25,6 +24,7 @@ from gumnet.cli.options import (
     say,
     say_table,
 )
+from gumnet.cli.running import RUNNING, Running
 from gumnet.errors import InputError
 from gumnet.versions import versions
 
@@ -50,10 +50,10 @@ def cluster(
     mask: Path | None = None,
     memory: float | None = None,
     distances: Path | None = None,
-    resume: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
+    running: Running = RUNNING,
 ) -> None:
     """Sort particles into classes by the similarity of all pairs.
 
@@ -70,7 +70,7 @@ def cluster(
     OUT gets particles.star with class numbers, a map for each class, distances.npz,
     dendrogram.png and .svg, and report.html, all of them or none. Distances
     that are done are kept in OUT.journal: a run that was killed goes on with
-    --resume.
+    --resume. --workers share the alignment of pairs.
 
     Parameters
     ----------
@@ -111,9 +111,8 @@ def cluster(
     distances
         distances.npz of an earlier run of these particles, for another k or linkage:
         no pair is aligned again.
-    resume
-        Go on with a run that was killed or failed: what it finished is not done again.
     """
+    resume = running.resume
     check_model(method, model)
     if distances is not None and resume:
         raise InputError("--distances are there already, nothing is left to resume", cure="leave out one of the two")
@@ -151,7 +150,7 @@ def cluster(
             files = {"the mask": mask, "the model": model, "the distances": distances}
             journal = stack.enter_context(_journal(out, data, config, files, resume=resume, overwrite=output.overwrite))
             read = time.perf_counter()
-            made = run(data, config, distances=known, journal=journal)
+            made = run(data, config, distances=known, journal=journal, place=running.place(common))
             seconds = {"reading": read - start, "comparing and averaging": time.perf_counter() - read}
             write_classes(folder, made)
             settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}

@@ -18,6 +18,7 @@ from gumnet.clustering.posed import PosedScores
 from gumnet.clustering.searched import SearchedScores
 from gumnet.clustering.suggest import Suggestion, suggest
 from gumnet.devices import resolve_device, seeded
+from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses
@@ -71,6 +72,7 @@ def cluster(
     *,
     distances: Distances | None = None,
     journal: Journal | None = None,
+    place: Place | None = None,
 ) -> Clustering:
     """Sort particles into classes by hierarchical clustering of all pairs, as the Gum-Net paper does.
 
@@ -92,6 +94,9 @@ def cluster(
         Where finished parts of the distances are kept, and read from, of a run of the same particles and settings, but
         for k and linkage (`gumnet.journal.Journal.open` checks that they are). The result is that of a run that was
         not stopped.
+    place
+        Where pairs are aligned; in this process, on the device of ``config``, unless given. The result is the same on
+        one worker and on many.
 
     Raises
     ------
@@ -110,9 +115,24 @@ def cluster(
     )
     if config.mask is not None:
         config = replace(config, mask=checked_mask(config.mask, particles.box))
-    particles = particles.cached()
+    place = Place(config.device, workers=1) if place is None else place
+    read = particles.cached()
+    with place.keeping() as place:
+        return _cluster(particles, read, config, distances, journal, place)
+
+
+def _cluster(
+    unread: Particles,
+    particles: Particles,
+    config: ClusterConfig,
+    distances: Distances | None,
+    journal: Journal | None,
+    place: Place,
+) -> Clustering:
+    """Return the classes of particles, which workers get as they were before anything of them was kept in memory."""
+    n = len(particles)
     if distances is None:
-        distances = _distances(particles, config, journal)
+        distances = _distances(unread, particles, config, journal, place)
     elif distances.shape != (pairs_before(n, n),) or not bool(np.isfinite(distances).all()):
         raise InputError(
             f"distances of shape {distances.shape} do not fit {n} particles",
@@ -123,7 +143,8 @@ def cluster(
     k = config.k or (1 if suggestion is None else suggestion.k)
     classes, square = classes_of(tree, k), square_of(distances)
     centres = medoids(square, classes)
-    posed = replace(particles, classes=classes, poses=_class_poses(particles, classes, centres, config))
+    poses = _class_poses(unread, particles, classes, centres, config, place)
+    posed = replace(particles, classes=classes, poses=poses)
     return Clustering(
         posed,
         distances,
@@ -136,20 +157,37 @@ def cluster(
     )
 
 
-def _distances(particles: Particles, config: ClusterConfig, journal: Journal | None) -> Distances:
+def _distances(
+    unread: Particles, particles: Particles, config: ClusterConfig, journal: Journal | None, place: Place
+) -> Distances:
     """Return 1 - score of all pairs, condensed."""
     scores: PairScores
+    elsewhere = None
     if config.method == POSES and not config.refines:
         options = config.alignment().options(particles.voxel_size_angstrom)
         device = resolve_device(config.device)
         scores = PosedScores.of(particles, options, device, memory_gigabytes=config.memory_gigabytes)
-    else:
+    elif _is_here(place):
         scores = SearchedScores.of(particles, config)
+    else:
+        scores = SearchedScores.of(unread, config, 1 if place.cluster is not None else place.count())
+        elsewhere = (scores.work(config), place)
     # Rounding takes the score of a particle with its copy a little above 1.
-    return np.maximum(1 - all_scores(scores, journal), 0)
+    return np.maximum(1 - all_scores(scores, journal, elsewhere=elsewhere), 0)
 
 
-def _class_poses(particles: Particles, classes: torch.Tensor, centres: tuple[int, ...], config: ClusterConfig) -> Poses:
+def _is_here(place: Place) -> bool:
+    return place.cluster is None and place.count() == 1
+
+
+def _class_poses(
+    unread: Particles,
+    particles: Particles,
+    classes: torch.Tensor,
+    centres: tuple[int, ...],
+    config: ClusterConfig,
+    place: Place,
+) -> Poses:
     """Return the poses of particles on the medoids of their classes, or with method "poses" those they have."""
     if config.method == POSES:
         return particles.poses
@@ -161,10 +199,11 @@ def _class_poses(particles: Particles, classes: torch.Tensor, centres: tuple[int
             continue
         observed = particles.read_weights([centre])
         poses = align(
-            particles.select(others),
+            (particles if _is_here(place) else unread).select(others),
             particles.read_volumes([centre])[0],
             config.alignment(),
             weights_reference=None if observed is None else observed[0],
+            place=place,
         ).poses
         rotations[others], shifts[others], scores[others] = poses.rotations, poses.shifts, poses.scores
     return Poses(rotations, shifts, scores)

@@ -6,7 +6,8 @@ poses and scores are those of `gumnet.align_pairs` with the two particles of eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,13 +15,41 @@ from torch import Tensor
 from gumnet.alignment.aligner import Aligner, make_aligner
 from gumnet.alignment.batch import batch_size_for
 from gumnet.alignment.to_particle import align_to_particle
+from gumnet.clustering.blocks import SCORES
 from gumnet.clustering.config import POSES, ClusterConfig
 from gumnet.devices import resolve_device
+from gumnet.engine.work import Result, Run, join_rows
 from gumnet.particles import Particles
 from gumnet.progress import Progress
 
 PAIRS_A_BLOCK = 256
 """About half a minute of one CPU core: the most that is lost when a run is stopped."""
+
+
+@dataclass(frozen=True)
+class ScoreWork:
+    """Scores of pairs for `gumnet.engine`: a batch is a stretch of first particles.
+
+    Parameters
+    ----------
+    particles
+        Without their table, and not cached: each worker keeps what it reads.
+    config
+        With the number of particles at a time.
+    """
+
+    particles: Particles
+    config: ClusterConfig
+
+    def start(self, device: torch.device) -> Run:
+        """Return what scores the pairs of some first particles on a device."""
+        scores = SearchedScores.of(self.particles.cached(), replace(self.config, device=str(device)))
+        display = Progress("", 0, unit="pairs", shown=False)
+        return lambda rows: {SCORES: scores.rows(rows[0], rows[-1] + 1, display)}
+
+    def join(self, parts: Sequence[Result]) -> Result:
+        """Return the scores of all parts, in their order."""
+        return join_rows(parts)
 
 
 @dataclass(frozen=True)
@@ -48,8 +77,8 @@ class SearchedScores:
     near_poses: bool
 
     @classmethod
-    def of(cls, particles: Particles, config: ClusterConfig) -> SearchedScores:
-        """Return the scores that the configuration asks for, not computed yet."""
+    def of(cls, particles: Particles, config: ClusterConfig, workers: int = 1) -> SearchedScores:
+        """Return the scores that the configuration asks for, not computed yet; workers share its memory."""
         alignment, device = config.alignment(), resolve_device(config.device)
         options = alignment.options(particles.voxel_size_angstrom)
         size = batch_size_for(
@@ -59,9 +88,15 @@ class SearchedScores:
             shared_reference=True,
             wanted=config.batch_size,
             memory_gigabytes=config.memory_gigabytes,
+            workers=workers,
         )
         aligner = make_aligner(alignment.method, options, device)
         return cls(particles, aligner, size, device, near_poses=config.method == POSES)
+
+    def work(self, config: ClusterConfig) -> ScoreWork:
+        """Return the same for workers elsewhere, who read the particles for themselves."""
+        slim = replace(self.particles, table=None, optics=None)
+        return ScoreWork(slim, replace(config, batch_size=self.size))
 
     @property
     def block(self) -> int:

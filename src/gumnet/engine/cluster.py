@@ -40,6 +40,39 @@ _ONE_AT_A_TIME = Lock()
 """A worker with several threads would run several batches on one device."""
 
 
+class DaskCluster:
+    """A cluster that was started here, or one that runs.
+
+    Parameters
+    ----------
+    where
+        ``local:N``, a scheduler's address, or the path of a TOML file whose one table is named for a cluster of
+        dask-jobqueue, such as ``[slurm]``, with its settings and ``jobs``.
+    """
+
+    def __init__(self, where: str) -> None:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError("--cluster needs dask.distributed", cure=_EXTRA) from None
+        self._cluster = _cluster(where)
+        try:
+            self.client: Client = Client(where if self._cluster is None else self._cluster, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"no scheduler answers at {where} ({error})", cure=_FORMS) from None
+        _warn_if_open(self.client.scheduler.address)
+        self.is_open = True
+
+    def close(self) -> None:
+        """Let the workers go, and end a cluster that was started here."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self.client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
 class DaskBackend:
     """Workers of a Dask cluster.
 
@@ -47,26 +80,22 @@ class DaskBackend:
     ----------
     work
         Sent to each worker, once.
-    where
-        ``local:N``, a scheduler's address, or the path of a TOML file whose one table is named for a cluster of
-        dask-jobqueue, such as ``[slurm]``, with its settings and ``jobs``.
+    cluster
+        Where they are.
     device
         auto, cpu, cuda or cuda:N, of each worker.
     threads
         CPU threads of each worker; one unless given, or what Dask is configured to.
+    stays
+        Whether the cluster stays when the context ends.
     """
 
-    def __init__(self, work: Work, where: str, device: str, threads: int | None = None) -> None:
-        try:
-            from distributed import Client, as_completed
-        except ImportError:
-            raise InputError("--cluster needs dask.distributed", cure=_EXTRA) from None
-        self._cluster = _cluster(where)
-        try:
-            self._client: Client = Client(where if self._cluster is None else self._cluster, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"no scheduler answers at {where} ({error})", cure=_FORMS) from None
-        _warn_if_open(self._client.scheduler.address)
+    def __init__(
+        self, work: Work, cluster: DaskCluster, device: str, threads: int | None = None, *, stays: bool = False
+    ) -> None:
+        from distributed import as_completed
+
+        self._cluster, self._client, self._stays = cluster, cluster.client, stays
         self._device, self._threads = device, threads
         self._workers, self._count_again = 0, 0.0
         self._token = uuid4().hex
@@ -100,17 +129,13 @@ class DaskBackend:
             return Answer(ticket, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
         return Answer.from_bytes(future.result())
 
-    def close(self) -> None:
-        """Let the workers go, and end a cluster that was started here."""
-        self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
+        # Batches that nobody waits for any more would be done first.
+        if self._tickets or not self._stays:
+            self._cluster.close()
 
 
 def _answer(token: str, work: bytes, device: str, threads: int | None, ticket: int, rows: Sequence[int]) -> bytes:

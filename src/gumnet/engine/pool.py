@@ -22,7 +22,7 @@ from typing import Self
 import torch
 
 from gumnet.engine.work import Answer, Work
-from gumnet.engine.worker import rows_to_bytes
+from gumnet.engine.worker import WORK, rows_to_bytes
 from gumnet.errors import RunError
 
 _DEATHS_AT_START = 3
@@ -56,22 +56,39 @@ class Pool:
         One a worker.
     threads
         CPU threads of each.
+    stays
+        Whether workers that have nothing left to do stay for another `give`, when the context ends.
     """
 
-    def __init__(self, work: Work, devices: Sequence[torch.device], threads: int) -> None:
+    def __init__(self, work: Work, devices: Sequence[torch.device], threads: int, *, stays: bool = False) -> None:
         # To a child of this process, through a pair of sockets that nobody else has: see SECURITY.md.
-        self._work = pickle.dumps(work)
-        self._threads = threads
+        self._work = WORK + pickle.dumps(work)
+        self._threads, self._stays = threads, stays
         self._waiting: deque[tuple[int, Sequence[int]]] = deque()
         self._lost: deque[Answer] = deque()
         self._deaths = 0
-        self._workers = []
+        self._workers: list[_Worker] = []
+        self._start_all(devices)
+
+    def _start_all(self, devices: Sequence[torch.device]) -> None:
+        """Start a worker for each device that has none yet."""
         try:
-            for device in devices:
+            for device in devices[len(self._workers) :]:
                 self._workers.append(self._start(str(device)))
         except BaseException:
             self.close()
             raise
+
+    def give(self, work: Work, devices: Sequence[torch.device]) -> None:
+        """Give other work to workers that stayed, and start as many more as there are more devices."""
+        self._work, self._deaths = WORK + pickle.dumps(work), 0
+        for place, worker in enumerate(self._workers):
+            try:
+                worker.connection.send_bytes(self._work)
+            except OSError:  # it died since
+                worker.end()
+                self._workers[place] = self._start(worker.device)
+        self._start_all(devices)
 
     @property
     def slots(self) -> int:
@@ -109,7 +126,11 @@ class Pool:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
+        busy = self._waiting or self._lost or any(worker.given for worker in self._workers)
+        if busy or not self._stays:
+            self.close()
+            self._waiting.clear()
+            self._lost.clear()
 
     def _hand_out(self) -> None:
         while self._waiting:
