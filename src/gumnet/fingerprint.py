@@ -54,8 +54,8 @@ def of_particles(particles: Particles) -> str:
         return digest.hexdigest()
     assert particles.table is not None
     for start in range(0, len(particles), _ROWS_AT_ONCE):  # a little at a time: the text of a table is large
-        rows = particles.table.iloc[start : start + _ROWS_AT_ONCE]
-        digest.update(rows.to_csv(index=False, header=start == 0).encode())
+        some = particles.table.iloc[start : start + _ROWS_AT_ONCE]
+        digest.update(some.to_csv(index=False, header=start == 0).encode())
     for file in sorted(files):
         try:
             status = os.stat(file)

@@ -153,8 +153,8 @@ class Store:
             header = read_header(self.folder / shard.file)
             last = self.box // 2 + 1 if shards is self.weights else self.box
             if header.shape != (shard.count * self.box, self.box, last):
-                shape = " x ".join(map(str, reversed(header.shape)))
-                problem = f"the shard is damaged: its header says {shape} voxels for {shard.count} boxes of {self.box}"
+                told = " x ".join(map(str, reversed(header.shape)))
+                problem = f"the shard is damaged: its header says {told} voxels for {shard.count} boxes of {self.box}"
                 raise InputError(problem, cure=_DAMAGED, path=header.path)
             # Copy on write: torch wants what could be written to, and nothing is.
             shape = (shard.count, self.box, self.box, last)

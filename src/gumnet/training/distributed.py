@@ -141,16 +141,21 @@ class _Total(torch.autograd.Function):
     """The sum of a tensor over all processes, through which gradients flow back to all of them."""
 
     @staticmethod
-    def forward(_ctx: object, values: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(_ctx: object, values: Tensor) -> Tensor:
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: object, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
+
+
+def _total(values: Tensor) -> Tensor:
+    apply: Callable[[Tensor], Tensor] = _Total.apply
+    return apply(values)
 
 
 class _SharedBatchNorm(nn.BatchNorm3d):
@@ -165,18 +170,19 @@ class _SharedBatchNorm(nn.BatchNorm3d):
         wide = values.float()
         axes, shape = (0, 2, 3, 4), (1, -1, 1, 1, 1)
         count = torch.full((1,), wide.numel() / wide.shape[1], device=wide.device)
-        sums = _Total.apply(torch.cat([wide.sum(axes), count]))
+        sums = _total(torch.cat([wide.sum(axes), count]))
         n, mean = sums[-1], sums[:-1] / sums[-1]
         # In two steps: a mean of squares less the square of the mean would lose what is small beside it.
         centred = wide - mean.view(shape)
-        variance = _Total.apply(centred.square().sum(axes)) / n
+        variance = _total(centred.square().sum(axes)) / n
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         out = centred * (variance + self.eps).rsqrt().view(shape)
-        return (out * self.weight.view(shape) + self.bias.view(shape)).to(values.dtype)
+        scaled: Tensor = out * self.weight.view(shape) + self.bias.view(shape)
+        return scaled.to(values.dtype)
 
 
 def _share_statistics(network: nn.Module) -> None:

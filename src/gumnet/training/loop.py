@@ -97,7 +97,8 @@ def _train(
     state = checkpoint.load_checkpoint(folder, network, optimiser) if resume else None
     if state is None:
         state = {"epochs": 0, "step": 0, "best": math.inf}
-    group.first(lambda: checkpoint.cut_metrics(folder, state["epochs"]))
+    epochs_done = state["epochs"]
+    group.first(lambda: checkpoint.cut_metrics(folder, epochs_done))
     reader = PairReader(particles, config.cache_gigabytes)
     fixed = None
     if len(held):
