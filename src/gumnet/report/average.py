@@ -11,7 +11,13 @@ from gumnet.devices import seeded
 from gumnet.geometry.fourier import resize
 from gumnet.report.average_classes import SHOWN_CLASSES, classes_section
 from gumnet.report.average_files import class_number
-from gumnet.report.average_particles import orientation_section, orientation_words, sureness_section, sureness_words
+from gumnet.report.average_particles import (
+    misfit_words,
+    orientation_section,
+    orientation_words,
+    sureness_section,
+    sureness_words,
+)
 from gumnet.report.average_resolution import half_map_curves, half_map_words, resolution_section
 from gumnet.report.average_steps import convergence_section, starts_section
 from gumnet.report.average_symmetry import symmetry_name, symmetry_section
@@ -115,7 +121,7 @@ def run_notes(average: Average) -> list[str]:
     said = list(average.notes)
     for part in average.classes:
         said += [f"Class {class_number(part)}: {note}" for note in part.notes if note not in average.notes]
-    return said
+    return [*said, *misfit_words(average)]
 
 
 def figures_of(sections: Sequence[Section]) -> list[Figure]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from gumnet.averaging.misfits import fits
 from gumnet.io.mrc import write_map
 from gumnet.io.relion_write import write_particles
 from gumnet.io.star import write_star
@@ -13,8 +17,11 @@ from gumnet.report.chimerax import View, contour_level, write_view
 
 if TYPE_CHECKING:
     from gumnet.averaging.result import Average
+    from gumnet.particles import Particles
 
 MAP, HALF_MAPS, FSC, PARTICLES = "map.mrc", ("half1.mrc", "half2.mrc"), "fsc.star", "particles.star"
+FITS = "gumnetFits"
+"""1 for a particle that fits its class and 0 for one that does not (`gumnet.averaging.misfits`)."""
 _NO_RESOLUTION = 999.0
 """What RELION writes for the resolution of shell 0."""
 
@@ -43,7 +50,19 @@ def write_average(folder: Path, average: Average, *, overwrite: bool = False) ->
         views.append(View(f"{name}/{MAP}", contour_level(made.map), shown=False))
     views += [View(name, contour_level(half), False) for name, half in zip(HALF_MAPS, average.half_maps, strict=True)]
     write_view(folder, views, overwrite=overwrite)
-    write_particles(folder / PARTICLES, average.particles, overwrite=overwrite)
+    write_particles(folder / PARTICLES, with_fits(average.particles), overwrite=overwrite)
+
+
+def with_fits(particles: Particles) -> Particles:
+    """Return particles whose table says in a column, by 1 and 0, which of them fit their class."""
+    import pandas as pd
+
+    found = fits(particles)
+    table = pd.DataFrame(index=range(len(particles))) if particles.table is None else particles.table
+    table = table.drop(columns=FITS, errors="ignore")
+    if found is not None:
+        table = table.assign(**{FITS: found.to(torch.int64).numpy()})
+    return particles if particles.table is None and found is None else replace(particles, table=table)
 
 
 def _write_maps(folder: Path, average: Average, overwrite: bool) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gumnet.report.average_files import class_number
+from gumnet.averaging.misfits import fits
+from gumnet.report.average_files import FITS, class_number
 from gumnet.report.page import Section, Table
 from gumnet.report.plots import histogram_figure
 from gumnet.report.sphere import coverage, seen_from, sphere_figure
@@ -75,6 +76,26 @@ def sureness_words(average: Average) -> tuple[str, tuple[str, ...]]:
     return note, (note,)
 
 
+def misfit_words(average: Average) -> tuple[str, ...]:
+    """Return how many particles fit none of the classes, as a note; nothing where all fit, or none has a score."""
+    particles = average.particles
+    found = fits(particles)
+    if found is None or bool(found.all()):
+        return ()
+    n, low = len(found), int((~found).sum())
+    kind = "fit no class" if average.classes else "do not fit the map"
+    of_class = ""
+    if average.classes:
+        numbers, sizes = particles.classes[~found].unique(return_counts=True)
+        parts = zip(numbers.tolist(), sizes.tolist(), strict=True)
+        of_class = f" ({', '.join(f'{size} of class {number}' for number, size in parts)})"
+    return (
+        f"{low} of {n} particles ({100 * low / n:.0f} %){of_class} {kind}: their "
+        f"scores are far below those of the others. Column {FITS} of particles.star has 0 for them; they are in the "
+        "average, not dropped.",
+    )
+
+
 def sureness_section(average: Average) -> Section:
     """Return scores, confidences and shifts as histograms, and the flagged particles by name."""
     particles = average.particles
@@ -108,7 +129,18 @@ def sureness_section(average: Average) -> Section:
         )
         which = f", the {_MOST_LISTED} least sure" if len(rows) > _MOST_LISTED else ""
         tables = (Table(f"Flagged particles{which}", ("Particle", "Confidence", "Score"), cells, folded=True),)
-    return Section("Scores and confidence", (sureness_words(average)[0],), tuple(figures), tables)
+    found = fits(particles)
+    misfits = [] if found is None else torch.nonzero(~found)[:, 0].tolist()
+    if misfits:
+        misfits.sort(key=lambda row: float(poses.scores[row]))
+        listed = tuple(
+            (particles.names[row], f"{float(poses.scores[row]):.3f}", str(int(particles.classes[row]) or ""))
+            for row in misfits[:_MOST_LISTED]
+        )
+        which = f", the {_MOST_LISTED} lowest" if len(misfits) > _MOST_LISTED else ""
+        tables += (Table(f"Particles that do not fit{which}", ("Particle", "Score", "Class"), listed, folded=True),)
+    words = (sureness_words(average)[0], *misfit_words(average))
+    return Section("Scores and confidence", words, tuple(figures), tables)
 
 
 def _histogram(
