@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from gumnet.errors import InputError
 
 if TYPE_CHECKING:
     from gumnet.particles import Particles
@@ -57,12 +60,39 @@ def of_particles(particles: Particles) -> str:
         some = particles.table.iloc[start : start + _ROWS_AT_ONCE]
         digest.update(some.to_csv(index=False, header=start == 0).encode())
     for file in sorted(files):
-        try:
-            status = os.stat(file)
-        except OSError:
-            continue  # a file that is missing is said where it is read
-        digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+        state = _state(file)
+        if state is not None:
+            digest.update(f"{file} {state[0]} {state[1]}\n".encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The files that a run reads, as they were when it began: size and time of change of each."""
+
+    states: Mapping[str, tuple[int, int] | None]
+
+    @classmethod
+    def of(cls, particles: Particles, others: Iterable[Path | str | None] = ()) -> Watched:
+        """Return the files of particles, and others, as they are now."""
+        files = (_files(particles) or set()) | {str(path) for path in others if path is not None}
+        return cls({file: _state(file) for file in sorted(files)})
+
+    def check(self) -> None:
+        """Raise `InputError` naming the first file that is not as it was: results would be of both."""
+        for file, state in self.states.items():
+            if _state(file) != state:
+                cure = "start anew with --overwrite when nothing writes it any more"
+                raise InputError("the file changed while it was read", cure=cure, path=file)
+
+
+def _state(file: str) -> tuple[int, int] | None:
+    """Return size in bytes and time of change in nanoseconds; None where there is no such file."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None  # that it is missing is said where it is read
+    return status.st_size, status.st_mtime_ns
 
 
 def _files(particles: Particles) -> set[str] | None:

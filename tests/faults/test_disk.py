@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -83,16 +84,40 @@ def test_a_journal_that_cannot_grow_ends_the_run_in_one_line(
     assert len(read_particles(out)) == 24
 
 
-@pytest.mark.parametrize("command", ["align", "pack"])
+@pytest.mark.parametrize("command", ["align", "pack", "average", "cluster", "train"])
 def test_a_read_only_disk_is_said_before_the_work(
-    command: str, particles: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    command: str, particles: Path, few: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mount("-o", "remount,ro", str(small_disk)) == 0
+    particles = few if command == "train" else particles
     given = ["--reference", str(particles / "truth_structures" / "structure_1.mrc")] if command == "align" else []
     assert main([command, str(particles), *given, "--out", str(small_disk / "out.star")]) == 2
     line = one_line(capsys)
     assert "cannot be" in line
     assert "choose a folder that you may write to" in line
+
+
+def test_a_training_whose_files_cannot_grow_goes_on_later(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk, and without one of its own: a checkpoint does not fit, and the one before it stays."""
+    given = ["train", str(few), "--preset", "tiny", "--config", str(few.parent / "train.toml"), "--device", "cpu"]
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert main([*given, "--epochs", "1", "--out", str(out)]) == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["checkpoint.safetensors"]) // 2, hard))
+    try:
+        assert main([*given, "--epochs", "2", "--resume", "--out", str(out)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large" in one_line(capsys)
+    assert (out / "checkpoint.safetensors").read_bytes() == before["checkpoint.safetensors"]
+    assert {file.name for file in out.iterdir()} == set(before)
+    assert main([*given, "--epochs", "2", "--resume", "--out", str(out)]) == 0
+    assert main([*given, "--epochs", "2", "--out", str(whole)]) == 0
+    for file in ("model.safetensors", "checkpoint.safetensors"):
+        assert (out / file).read_bytes() == (whole / file).read_bytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -35,7 +35,7 @@ def align_to_reference(
 ) -> None:
     """Align particles to the map in ``reference`` and write them, with a journal while that is not done."""
     from gumnet.alignment.to_reference import align_tolerantly
-    from gumnet.fingerprint import of_file, of_particles
+    from gumnet.fingerprint import Watched, of_file, of_particles
     from gumnet.io.atomic import check_free, remove_leftovers
     from gumnet.io.relion_write import write_particles
     from gumnet.journal import Journal, journal_path
@@ -46,6 +46,7 @@ def align_to_reference(
     told = _settings(config)
     config = replace(config, mask=None if mask is None else matching_mask(mask, particles))
     files = {"the reference": reference, "the mask": mask, "the model": config.model}
+    watched = Watched.of(particles, [path for path in files.values() if isinstance(path, Path)])
     inputs = {name: of_file(path) for name, path in files.items() if isinstance(path, Path)}
     inputs["the particles"] = of_particles(particles)
     with Journal.open(
@@ -59,6 +60,7 @@ def align_to_reference(
             journal=journal,
             tolerate="all" if reading.skip_bad else "faults",
         )
+        watched.check()
         remove_leftovers(out)
         write_particles(out, aligned, overwrite=overwrite)
         say(f"{poses_in_words(aligned.poses)}: {out}")

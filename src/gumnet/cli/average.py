@@ -131,6 +131,7 @@ def average(
     device = common.start()
     from gumnet.averaging.config import AverageConfig
     from gumnet.averaging.joint import average as run
+    from gumnet.fingerprint import Watched
     from gumnet.io.atomic import check_free_folder
     from gumnet.io.mrc import write_map
     from gumnet.journal import check_start, journal_path
@@ -161,6 +162,7 @@ def average(
                 device=str(device),
             )
             files = {"the initial map": initial, "the mask": None if mask in (None, AUTO) else mask, "the model": model}
+            watched = Watched.of(data, files.values())
             journal = stack.enter_context(
                 _journal(out, data, config, files, running.resume, overwrite=output.overwrite)
             )
@@ -177,6 +179,7 @@ def average(
                 place=running.place(common),
             )
             seconds = {"reading": read - began, "aligning and averaging": time.perf_counter() - read}
+            watched.check()
             write_average(folder, made)
             if mask == AUTO and made.mask is not None:
                 write_map(folder / "mask.mrc", made.mask, data.voxel_size_angstrom)

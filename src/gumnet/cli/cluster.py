@@ -119,6 +119,7 @@ def cluster(
     device = common.start()
     from gumnet.clustering.config import ClusterConfig
     from gumnet.clustering.run import cluster as run
+    from gumnet.fingerprint import Watched
     from gumnet.io.atomic import check_free_folder
     from gumnet.journal import check_start, journal_path
     from gumnet.report.cluster import CLASS_HEADER, REPORT, class_rows, key_figures, read_distances, write_classes
@@ -148,10 +149,12 @@ def cluster(
             _warn(data, method)
             known = None if distances is None else read_distances(distances, data.names)
             files = {"the mask": mask, "the model": model, "the distances": distances}
+            watched = Watched.of(data, files.values())
             journal = stack.enter_context(_journal(out, data, config, files, resume=resume, overwrite=output.overwrite))
             read = time.perf_counter()
             made = run(data, config, distances=known, journal=journal, place=running.place(common))
             seconds = {"reading": read - start, "comparing and averaging": time.perf_counter() - read}
+            watched.check()
             write_classes(folder, made)
             settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
             _write_report(folder / REPORT, made, settings, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,13 @@ def complain(message: object) -> None:
     sys.stderr.write(f"gumnet: error: {' '.join(str(message).split())}\n")
 
 
+def _say_anything() -> None:
+    """Have a terminal that knows no Å show something in its place: a run is not to end over what it says."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _reader_left() -> int:
     """End quietly: what read standard output, as head does, has had enough of it."""
     # What is still in the buffer goes nowhere, or the interpreter would complain about it as it ends.
@@ -82,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         The command line without the program's name; that of the process unless given.
     """
+    _say_anything()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     ARGUMENTS.set(arguments)
     try:

@@ -88,7 +88,7 @@ def write_acryo(path: Path, table: PoseTable, *, overwrite: bool = False) -> Wri
     kept |= {str(name): table.extra[name].tolist() for name in table.extra if name not in kept}
     if any(table.tomograms):
         kept[_TOMOGRAM] = list(table.tomograms)
-    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
+    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*_PLACE, *_VECTOR, *kept])
         for place, vector, *others in zip(places, vectors, *kept.values(), strict=True):

@@ -20,7 +20,7 @@ from gumnet.engine.place import Place
 from gumnet.engine.run import batches_of, run
 from gumnet.engine.work import Result, Run
 from gumnet.errors import InputError
-from gumnet.fingerprint import of_particles
+from gumnet.fingerprint import Watched, of_particles
 from gumnet.io.atomic import check_free_folder, claim_folder, write_whole
 from gumnet.io.mrc import write_volume_stack
 from gumnet.io.mrc_header import read_header
@@ -187,6 +187,7 @@ def pack(
     if not (resume and journal_path(folder).exists()):
         _check_space(particles, folder, dtype)
     per_shard = max(1, round(shard_megabytes * 1e6 / (np.dtype(dtype).itemsize * particles.box**3)))
+    watched = Watched.of(particles)
     settings = {"--type": dtype, "--shard-megabytes": shard_megabytes}
     inputs = {"the particles": of_particles(particles)}
     with Journal.open(
@@ -209,6 +210,7 @@ def pack(
                     assert done.result is not None
                     results[done.number] = done.result
                     display.advance(len(done.rows))
+            watched.check()
             if not (folder / INDEX).exists():
                 _finish(particles, folder, dtype, per_shard, [results[number] for number in sorted(results)])
         finally:

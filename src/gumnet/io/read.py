@@ -91,7 +91,7 @@ def drop_unreadable(particles: Particles, list_path: str | Path, *, overwrite: b
 
 def write_bad_list(path: str | Path, bad: Sequence[tuple[int, str, str]], *, overwrite: bool = False) -> None:
     """Write which particles were left out: row from 1, name and reason of each, with a header, separated by tabs."""
-    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", newline="") as file:
+    with write_whole(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(("particle", "name", "reason"))
         writer.writerows(bad)
