@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,9 +87,8 @@ def misfit_words(average: Average) -> tuple[str, ...]:
     kind = "fit no class" if average.classes else "do not fit the map"
     of_class = ""
     if average.classes:
-        numbers, sizes = particles.classes[~found].unique(return_counts=True)
-        parts = zip(numbers.tolist(), sizes.tolist(), strict=True)
-        of_class = f" ({', '.join(f'{size} of class {number}' for number, size in parts)})"
+        sizes = Counter(sorted(particles.classes[~found].tolist()))
+        of_class = f" ({', '.join(f'{size} of class {number}' for number, size in sizes.items())})"
     return (
         f"{low} of {n} particles ({100 * low / n:.0f} %){of_class} {kind}: their "
         f"scores are far below those of the others. Column {FITS} of particles.star has 0 for them; they are in the "
