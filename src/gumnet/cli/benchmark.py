@@ -10,7 +10,7 @@ from gumnet.cli.benchmark_speed import speed
 
 benchmark = App(
     name="benchmark",
-    help="""Measure accuracy, averages and speed of every method on this machine.
+    help="""Measure every method on this machine.
 
 Example
     gumnet benchmark accuracy --out accuracy --quick
