@@ -1,12 +1,14 @@
-"""How fast and in how much memory many particles are packed and aligned, by one process and by several.
+"""How fast and in how much memory many particles are packed, aligned, averaged and clustered, by one worker or several.
 
     python benchmarks/scale.py
-    python benchmarks/scale.py --pack 1000 10000 --align 32 160 --workers 1 2
+    python benchmarks/scale.py --pack 1000 10000 --average 1000 10000 --align 32 160 --cluster 16 32 --workers 1 2
+    python benchmarks/scale.py --pack 10000 100000 --average 10000 100000 --align 1000 10000 --cluster 100 1000
 
 Particles are simulated in a stream, so that their number does not matter for memory. Each command is run as a program
-of its own at two sizes, and what counts is what the larger takes more, so starting up does not. Efficiency is the rate
-of n workers over n times that of one: by the clock on the wall, which means something on an idle machine only, and by
-that of the processors, which leaves out waiting. Figures go to results/scale-DATE.json with the load of the machine.
+of its own at two sizes, and what counts is what the larger takes more, so starting up does not. Averages are at the
+true poses; of a clustering, pairs are counted, n (n - 1) / 2. Sizes of 0 leave a command out. Efficiency is the rate of
+n workers over n times that of one: by the clock on the wall, which means something on an idle machine only, and by that
+of the processors, which leaves out waiting. Figures go to results/scale-DATE.json with the load of the machine.
 """
 
 from __future__ import annotations
@@ -51,8 +53,26 @@ sys.exit(code)
 """
 """gumnet, which says at the end what its largest process took. ru_maxrss of a child counts what its parent took when it
 was started, so it is asked within."""
+TABLE = """
+import sys, time
+from pathlib import Path
+from gumnet.io.read import read_particles
+from gumnet.io.relion_write import write_particles
+def peak():
+    status = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+few, many, out = map(Path, sys.argv[1:])
+write_particles(out, read_particles(few), overwrite=True)  # modules are loaded
+before, start = peak(), time.process_time()
+particles = read_particles(many)
+read, middle = peak(), time.process_time()
+write_particles(out, particles, overwrite=True)
+end = time.process_time()
+print(len(particles), read - before, 1e6 * (middle - start), peak() - before, 1e6 * (end - middle))
+"""
+"""Reads and writes a table, and says rows, bytes and microseconds; what was loaded before does not count."""
 HEAD = (
-    f"{'command':<8}{'workers':>8}{'particles':>11}{'s wall':>9}{'s cpu':>8}{'ms each wall':>14}{'ms each cpu':>13}"
+    f"{'command':<8}{'workers':>8}{'count':>11}{'s wall':>9}{'s cpu':>8}{'ms each wall':>14}{'ms each cpu':>13}"
     f"{'peak (GB)':>11}{'efficiency wall':>17}{'cpu':>6}"
 )
 
@@ -81,6 +101,7 @@ def stream(folder: Path, count: int, structure: Volume) -> Path:
     """Write a folder of particles of one structure, a few at a time, and return it."""
     folder.mkdir()
     weights: list[Source] = []
+    poses: list[Poses] = []
 
     def volumes() -> Iterator[Tensor]:
         for start in range(0, count, CHUNK):
@@ -88,6 +109,7 @@ def stream(folder: Path, count: int, structure: Volume) -> Path:
             made = gumnet.simulate(structure[None], particles=size, config=LEVEL.config(seed=start))
             assert made.particles.weights is not None
             weights.append(made.particles.weights)
+            poses.append(made.truth)
             yield from made.particles.read_volumes(range(size))
 
     write_volume_stack(folder / "volumes.mrcs", volumes(), VOXEL_SIZE_ANGSTROM)
@@ -97,7 +119,7 @@ def stream(folder: Path, count: int, structure: Volume) -> Path:
     optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["simulated"], PREMULTIPLIED: [1]})
     # They are in the file, and only their number is asked.
     named = MemorySource(torch.zeros(()).expand(count, BOX, BOX, BOX))
-    particles = Particles(named, Poses.identity(count), VOXEL_SIZE_ANGSTROM, table=table, optics=optics)
+    particles = Particles(named, Poses.concatenate(poses), VOXEL_SIZE_ANGSTROM, table=table, optics=optics)
     write_particles(folder / "particles.star", particles)
     return folder
 
@@ -115,10 +137,19 @@ def measure(command: str, workers: int, count: int, arguments: list[str]) -> Mea
 
 
 def some_of(store: Path, count: int) -> Path:
-    """Return a table of the first particles of a store."""
-    path = store.parent / f"first-{count}.star"
-    write_particles(path, gumnet.read_particles(store).select(range(count)), overwrite=True)
+    """Return a table of the first particles of a store; of more than it has, they come up again."""
+    path, particles = store.parent / f"first-{count}.star", gumnet.read_particles(store)
+    write_particles(path, particles.select([i % len(particles) for i in range(count)]), overwrite=True)
     return path
+
+
+def table_costs(few: Path, path: Path) -> dict[str, float]:
+    """Return what a row of a table takes: bytes of the file and, at the peak, of memory, microseconds of processors."""
+    given = [str(few), str(path), str(path.with_name("out.star"))]
+    done = subprocess.run([sys.executable, "-c", TABLE, *given], stdout=subprocess.PIPE, text=True, check=True)
+    rows, *values = (float(word) for word in done.stdout.split())
+    names = ("B of file", "B to read", "us to read", "B to read and write", "us to write")
+    return dict(zip(names, (path.stat().st_size / rows, *(value / rows for value in values)), strict=True))
 
 
 def seconds_each(rows: list[Measured], command: str, workers: int) -> tuple[float, float]:
@@ -146,6 +177,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=int, nargs=2, default=[1000, 10000], help="sizes to pack")
     parser.add_argument("--align", type=int, nargs=2, default=[32, 160], help="sizes to align")
+    parser.add_argument("--average", type=int, nargs=2, default=[1000, 10000], help="sizes to average, as packed")
+    parser.add_argument("--cluster", type=int, nargs=2, default=[16, 32], help="sizes to cluster")
+    parser.add_argument("--table", type=int, default=100_000, help="rows of a table to read and write")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--note", default="", help="kept with the figures")
     options = parser.parse_args()
@@ -164,7 +198,15 @@ def main() -> None:
         read = read_milliseconds(store)
         for count in options.align:
             given = [str(some_of(store, count)), "--reference", str(reference), "--out", str(folder / "out.star")]
-            rows += [measure("align", workers, count, given) for workers in options.workers]
+            rows += [measure("align", workers, count, given) for workers in options.workers if count]
+        for count in options.average:
+            given = [str(some_of(store, count)), "--iterations", "0", "--out", str(folder / "average")]
+            rows += [measure("average", workers, count, given) for workers in options.workers if count]
+        for count in options.cluster:
+            given = [str(some_of(store, count)), "--k", "1", "--out", str(folder / "classes")]
+            pairs = count * (count - 1) // 2
+            rows += [measure("cluster", workers, pairs, given) for workers in options.workers if count]
+        table = table_costs(some_of(store, 10), some_of(store, options.table))
     figures: list[dict[str, Any]] = []
     print(HEAD)
     for row in rows:
@@ -177,7 +219,9 @@ def main() -> None:
             f"{1e3 * cpu:>13.2f}{row.peak_gigabytes:>11.2f}{efficiency[0]:>17.2f}{efficiency[1]:>6.2f}"
         )
     print(f"random read of a cached volume of {BOX}^3: {read:.3f} ms")
-    keep("scale", {"load_before": load_before, "note": options.note, "box": BOX, "read_ms": read, "rows": figures})
+    print("a row of a table:", ", ".join(f"{value:.3g} {name}" for name, value in table.items()))
+    costs = {"read_ms": read, "table": {"rows": options.table, **table}, "rows": figures}
+    keep("scale", {"load_before": load_before, "note": options.note, "box": BOX, **costs})
 
 
 if __name__ == "__main__":
