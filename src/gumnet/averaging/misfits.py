@@ -32,7 +32,7 @@ def fits(particles: Particles) -> Mask | None:
     if not bool(scores.isfinite().any()):
         return None
     found = torch.ones(len(scores), dtype=torch.bool)
-    for number in particles.classes.unique():
+    for number in sorted(set(particles.classes.tolist())):
         rows = torch.nonzero((particles.classes == number) & scores.isfinite())[:, 0]
         if len(rows) >= LEAST_SCORES:
             found[rows] = scores[rows] >= least_score(scores[rows])

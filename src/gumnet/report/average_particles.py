@@ -86,7 +86,7 @@ def misfit_words(average: Average) -> tuple[str, ...]:
     kind = "fit no class" if average.classes else "do not fit the map"
     of_class = ""
     if average.classes:
-        numbers, sizes = particles.classes[~found].unique(return_counts=True)
+        numbers, sizes = torch.unique(particles.classes[~found], return_counts=True)
         parts = zip(numbers.tolist(), sizes.tolist(), strict=True)
         of_class = f" ({', '.join(f'{size} of class {number}' for number, size in parts)})"
     return (
