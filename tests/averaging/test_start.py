@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from gumnet.alignment.score import default_mask
+from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.expectation import Expectation
 from gumnet.averaging.low_band import LowBand
-from gumnet.averaging.start import FirstMaps, Phase, StartConfig, StartStep, first_maps
-from gumnet.averaging.start_run import StartRun, State
+from gumnet.averaging.start import FirstMaps, Phase, StartConfig, StartStep, first_maps, refilled_words
+from gumnet.averaging.start_run import StartRun, State, divisions
 from gumnet.devices import seeded
 from gumnet.evaluation.metrics import set_errors
 from gumnet.evaluation.partition import rightly_classified
 from gumnet.geometry.symmetry import point_group, symmetrised
+from gumnet.journal import Journal
 from gumnet.particles import Particles
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, simulate
@@ -145,3 +148,26 @@ def test_a_symmetric_structure_stays_symmetric(structures: torch.Tensor) -> None
     inner = four.maps[0, 1:, 1:, 1:]
     assert float((inner.rot90(1, (1, 2)) - inner).norm()) < 0.02 * float(inner.norm())
     assert four.evidence > 3
+
+
+def test_lost_classes_are_filled_again_and_that_is_said(
+    structures: torch.Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Twins and classes next to without particles are lost; each gets a share of the largest."""
+    sums = torch.randn(2, 3, 4, 3, generator=seeded(1))
+    assert divisions(torch.tensor([0.5, 0.45, 0.05]), sums) == [(2, 0)]
+    sums[:, 1] = sums[:, 0] * 1.01
+    assert divisions(torch.tensor([0.3, 0.3, 0.4]), sums) == [(1, 2)]
+    mixed = simulate(structures, particles=24, config=SIMULATION)
+    monkeypatch.setattr("gumnet.averaging.start_run.divisions", lambda shares, sums: [(1, 0)])
+    short = replace(CONFIG, classes=2, starts=1, schedule=(Phase(3, 5, 1.0, 0.7),))
+    two = started(mixed.particles, short)
+    assert [step.refilled for step in two.history] == [(), (), (), (2,), ()]
+    (note,) = two.notes
+    assert note.endswith("a large one: class 2 once.")
+    with Journal.open(tmp_path / "j", settings={}, inputs={}) as journal:
+        two.keep(Checkpoint(journal))
+        again = FirstMaps.found(Checkpoint(journal))
+    assert again is not None
+    assert (again.history, again.notes) == (two.history, two.notes)
+    assert refilled_words(two.history[:3]) == ()

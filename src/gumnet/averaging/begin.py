@@ -104,7 +104,7 @@ def find(
 
         mask = default_mask(box)
         found = first_maps(data, settings, mask=mask, generator=generator, on_step=on_step, kept=kept, begun=begun)
-    found = replace(found, notes=notes)
+    found = replace(found, notes=(*notes, *found.notes))
     found.keep(kept)
     return found
 

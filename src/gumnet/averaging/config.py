@@ -28,6 +28,8 @@ class AverageConfig:
     classes
         Number of classes. With more than one, particles are sorted by first maps of all of them together, and each
         class is averaged by itself.
+    merge
+        Whether classes that come out as one structure are put together; they are noted in any case.
     start
         Where the first maps come from (`gumnet.averaging.start`), unless ``initial`` is given. "halves": each half
         finds its own, so that the halves have nothing in common. "together": all particles find one in low shells,
@@ -78,6 +80,7 @@ class AverageConfig:
     seed: int = 0
     device: str = "auto"
     batch_size: int | None = None
+    merge: bool = False
 
     def __post_init__(self) -> None:
         if self.iterations < 0:

@@ -55,7 +55,7 @@ def with_found_symmetry(
     settings = replace(
         config,
         symmetry=found.found.group.name,
-        iterations=config.iterations + ITERATIONS if config.iterations else 0,
+        iterations=len(made.history) + ITERATIONS if config.iterations else 0,
         mask=moved_mask(config.mask, found.pose) if isinstance(config.mask, Tensor) else config.mask,
         initial=None,
     )

@@ -13,6 +13,8 @@ step leaves what is noise in a map as large as it was, and makes what is signal 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,7 +35,8 @@ from gumnet.types import Labels, Volume, Volumes
 
 
 def _steps(kept: list[dict[str, Any]]) -> list[StartStep]:
-    return [StartStep(**{**step, "shares": tuple(step["shares"])}) for step in kept]
+    tuples = ("shares", "refilled")  # lists in JSON
+    return [StartStep(**{**step, **{name: tuple(step[name]) for name in tuples}}) for step in kept]
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,20 @@ def first_maps(
     best = max(states, key=lambda state: state.evidence)
     found, maps = run.finished(best, shells)
     evidence = float(found.evidence.mean())
-    return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(run.history))
+    notes = refilled_words([step for step in run.history if step.start == best.number])
+    return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(run.history), notes)
+
+
+def refilled_words(steps: Sequence[StartStep]) -> tuple[str, ...]:
+    """Return which classes a start lost and filled again, as a note; nothing where it lost none."""
+    counts = Counter(number for step in steps for number in step.refilled)
+    if not counts:
+        return ()
+    times = ", ".join(f"class {number} {'once' if n == 1 else f'{n} times'}" for number, n in sorted(counts.items()))
+    return (
+        "Classes that were lost on the way to first maps, with few particles or as the twin of another, were filled "
+        f"again with the worse half of a large one: {times}.",
+    )
 
 
 def _sureness(run: StartRun, states: list[State]) -> float:

@@ -106,6 +106,8 @@ class StartStep:
         Shares of the classes.
     sureness
         Mean probability of a particle's best pose.
+    refilled
+        Classes, from 1, that were lost and got the worse half of a large one.
     """
 
     start: int
@@ -113,6 +115,7 @@ class StartStep:
     evidence: float
     shares: tuple[float, ...]
     sureness: float
+    refilled: tuple[int, ...] = ()
 
 
 OnStep = Callable[[StartStep], None]

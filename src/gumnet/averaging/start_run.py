@@ -135,7 +135,8 @@ class StartRun:
             old = new
             evidences.append(float(found.evidence.mean()))
             sureness = float(found.poses.scores.mean())
-            self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness))
+            refilled = tuple(lost + 1 for lost, _ in moves)
+            self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness, refilled))
             if _levelled_off(evidences) and settled > _SETTLE:
                 break
         return State(state.number, evidences[-1], maps, known, centres)

@@ -43,6 +43,7 @@ def average(
     out: Path,
     iterations: Annotated[int | None, Parameter(show_default="4")] = None,
     classes: int = 1,
+    merge: Flag = False,
     start: Literal["auto", "halves", "together", "pairs", "blob"] = "auto",
     initial: Path | None = None,
     mask: str | None = None,
@@ -91,6 +92,9 @@ def average(
     classes
         How many structures the particles may be of. They are sorted by first
         maps, and each class is averaged by itself.
+    merge
+        Put classes together that come out as one structure; without it they are
+        only noted.
     start
         Where the first maps come from, without --initial. halves: each half
         finds its own, so that nothing in common can feign agreement. together:
@@ -149,6 +153,7 @@ def average(
             config = AverageConfig(
                 iterations=AverageConfig().iterations if iterations is None else iterations,
                 classes=classes,
+                merge=merge,
                 start=start,
                 method=method,
                 refine=not no_refine,
@@ -218,6 +223,7 @@ def _journal(
     settings = {
         "--iterations": config.iterations,
         "--classes": config.classes,
+        "--merge": config.merge,
         "--start": config.start,
         "--mask": AUTO if isinstance(config.mask, str) else None,
         "--symmetry": config.symmetry.upper(),
