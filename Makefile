@@ -5,14 +5,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 DEMO ?= demo-output
+MINUTES ?= 10
+MOMENTS ?= 20
 
-.PHONY: demo test lint types check format docs clean
+.PHONY: demo test fuzz faults lint types check format docs clean
 
 demo: $(STAMP)  ## Simulate, align and average phantoms, and write a report (under 3 minutes on 2 cores).
 	$(BIN)/gumnet demo --out $(DEMO) --overwrite
 
 test: $(STAMP)  ## Run the tests.
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+fuzz: $(STAMP)  ## Give damaged files to all readers for MINUTES; what they do not refuse in a line goes to build/fuzz.
+	GUMNET_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/fuzz
+
+faults: $(STAMP)  ## Kill commands at MOMENTS moments each, and workers of all kinds: an hour or so.
+	GUMNET_FAULTS=$(MOMENTS) $(BIN)/python -m pytest tests/faults tests/engine
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

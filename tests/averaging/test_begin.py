@@ -94,3 +94,14 @@ def test_the_schedule_rises() -> None:
     shells = [phase.shells for phase in SCHEDULE]
     assert shells == sorted(shells)
     assert all(0 <= phase.caution <= 1 and phase.steps > 0 for phase in SCHEDULE)
+
+
+def test_first_maps_of_one_class_are_made_of_so_many_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7)))
+    monkeypatch.setattr("gumnet.averaging.begin.MOST_FOR_ONE", 10)
+    particles = noise(24)
+    first, again = (find(particles, CONFIG, "all particles", 1, None, Checkpoint()) for _ in range(2))
+    assert len(first.poses) == 10
+    assert torch.equal(first.maps, again.maps)
+    # Of several classes each particle is to get its own.
+    assert len(find(particles, CONFIG, "all particles", 2, None, Checkpoint()).poses) == 24

@@ -158,6 +158,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     command, out, log = COMMANDS[name], tmp_path / "out.star", tmp_path.parent / f"{tmp_path.name}.log"
     arguments = [*given(name, particles, few), "--out", str(out)]
     more = ["--workers", "2"] if command.shared and moment % 3 == 1 else []
+    if more and name == "align":
+        arguments[arguments.index("0.54")] = "1.581"  # as much as holds two particles at a time in each of them
     chance = random.Random(moment)
     by_time = moment % 2 == 1
     if by_time:

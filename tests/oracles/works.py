@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -21,7 +22,7 @@ class Square:
     Parameters
     ----------
     kill_once
-        Rows whose process is killed the first time; a file in ``marks`` remembers.
+        Rows whose process is killed the first time; a file in ``marks`` remembers, and one remembers each run.
     kill, fail, refuse
         Rows that always end the process, raise, or are bad input.
     most
@@ -44,6 +45,8 @@ class Square:
     def _run(self, rows: Sequence[int]) -> Result:
         if self.most is not None and len(rows) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.marks is not None:
+            (self.marks / f"run-{uuid4().hex}").touch()
         for row in rows:
             if row in self.refuse:
                 raise InputError(f"particle {row} holds NaN", cure="leave it out")

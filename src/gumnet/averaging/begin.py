@@ -37,6 +37,9 @@ _DOUBT = (
     "First maps explain the particles hardly better than noise does (evidence {:.2f} a particle): there may be no "
     "structure, or too few particles for their signal-to-noise."
 )
+MOST_FOR_ONE = 20_000
+"""Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand, and what is kept
+of each for all steps takes up to 30 KB."""
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
@@ -66,12 +69,15 @@ class Beginning:
 def find(
     particles: Particles, config: AverageConfig, whose: str, classes: int, on_start: OnStart | None, kept: Checkpoint
 ) -> FirstMaps:
-    """Return first maps of particles."""
+    """Return first maps of particles; those of one class may be of some of them, see `MOST_FOR_ONE`."""
     kept = kept.within(whose)
     before = FirstMaps.found(kept)
     if before is not None:
         return before
     device = resolve_device(config.device)
+    if classes == 1 and len(particles) > MOST_FOR_ONE:
+        drawn = torch.randperm(len(particles), generator=seeded(seed_of(config.seed, f"the rows of {whose}")))
+        particles = particles.select(drawn[:MOST_FOR_ONE].sort().values)
     box = particles.box
     schedule = tuple(phase for phase in SCHEDULE if phase.shells <= (box - 1) // 2) or (
         Phase((box - 1) // 2, 12, 0.5, 0.5),
