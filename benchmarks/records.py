@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gumnet.benchmark.accuracy_report import left_out_words, level_table, order_words, summary_table
+from gumnet.benchmark.accuracy_report import ORDER_LEGEND, level_table, order_words, summary_table
 from gumnet.benchmark.averaging_report import averaging_table
 from gumnet.benchmark.markdown import number, table, with_interval
 from gumnet.benchmark.real_report import real_table
+from gumnet.benchmark.rows import left_out
 from gumnet.benchmark.speed_report import boxes_table, methods_table, sets_table
 
 Record = Mapping[str, Any]
@@ -112,13 +113,16 @@ def accuracy(records: Sequence[Record]) -> str:
     """Return the summary of ``gumnet benchmark accuracy``, in the shape of the paper's table, and the orders."""
     parts = []
     for record in records:
-        parts += [f"{record['structures']}; {record['options']['pairs']} pairs in a cell.", *left_out_words(record)]
+        parts += [
+            f"{record['structures']}; {record['options']['pairs']} pairs in a cell.",
+            *left_out(record["not_run"]),
+        ]
         for colour in dict.fromkeys(cell["colour"] for cell in record["cells"]):
             parts.append(f"{colour.capitalize()} noise; rotation error, shift error (rounded):")
             parts.append(summary_table(record, colour))
             orders = [order for order in record["orders"] if order["colour"] == colour]
             parts.append("\n".join(f"- SNR {order['snr']:g}: {order_words(order)}" for order in orders))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, ORDER_LEGEND])
 
 
 def accuracy_levels(records: Sequence[Record]) -> str:
@@ -134,7 +138,7 @@ def averaging(records: Sequence[Record]) -> str:
     """Return the tables of ``gumnet benchmark averaging``."""
     parts = []
     for record in records:
-        parts += [f"{record['structures']}; {record['options']['particles']} particles.", *left_out_words(record)]
+        parts += [f"{record['structures']}; {record['options']['particles']} particles.", *left_out(record["not_run"])]
         for snr, colour in dict.fromkeys((cell["snr"], cell["colour"]) for cell in record["cells"]):
             parts += [f"SNR {snr:g}, {colour}:", averaging_table(record, snr, colour)]
     return "\n\n".join(parts)

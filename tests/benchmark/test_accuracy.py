@@ -135,7 +135,7 @@ def test_record_orders_methods_and_leaves_out_the_bound(record: dict[str, object
 
 def test_report_says_what_did_not_run_and_marks_the_figures_of_the_paper(record: dict[str, object]) -> None:
     text = accuracy_markdown(record)
-    assert "Not run: Gum-Net (gumnet): no weights were given." in text
+    assert "Not run: Gum-Net: no weights were given." in text
     assert "Some CPU" in text
     assert "abc1234" in text
     assert "joint alignment < H-T align" in text

@@ -87,6 +87,6 @@ def test_report_has_the_figures_of_the_paper_in_their_own_column() -> None:
         ],
     }
     text = averaging_markdown(record)
-    assert "Not run: RELION 3.1 (relion): not on the PATH." in text
+    assert "Not run: RELION 3.1: not on the PATH." in text
     assert "| H-T align | 31.3 | none | 0.500, 25.0 % | 9.0 | 3.0 | 28.9 |" in text
     assert "| true poses (bound) | none | none | - | 9.0 | 3.0 |  |" in text

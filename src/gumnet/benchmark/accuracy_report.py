@@ -8,7 +8,7 @@ from typing import Any
 from gumnet.benchmark.markdown import number, share_with_interval, table, with_interval
 from gumnet.benchmark.paper import TABLE_1
 from gumnet.benchmark.record import provenance_words
-from gumnet.benchmark.rows import BOUND, JOINT, MIXED, label
+from gumnet.benchmark.rows import BOUND, JOINT, MIXED, label, left_out
 
 _LEGEND = """\
 Rotation error: Frobenius norm of the difference of two rotation matrices, as in the paper, 0 to 2.83, chance 2.40; and
@@ -17,6 +17,10 @@ failure is a rotation error above 1. In brackets are 95 % intervals: of failures
 over batches (none where there is one batch), of all others by the bootstrap over pairs. Pairs of joint alignment share
 maps, so its intervals hold for these sets of particles. Seconds are on the wall; accuracy.csv has those of processors
 too. "The paper's own" was measured by its authors on other data: it is no baseline here."""
+
+ORDER_LEGEND = """\
+Orders are by mean rotation error: `<` where a method is significantly better than the next, `~` where it is not (paired
+permutation tests of all pairs of methods, adjusted by Holm). The bound is told more than a method and is in none."""
 
 _ROWS = {
     BOUND: "knows the noise-free structure, which no method is given; errors of a and b both, as in joint alignment",
@@ -27,10 +31,10 @@ _ROWS = {
 
 def accuracy_markdown(record: Mapping[str, Any]) -> str:
     """Return the whole report of a record that `gumnet.benchmark.accuracy_record` made."""
-    parts = ["# Accuracy of alignment", provenance_words(record) + ".", header_words(record), _LEGEND]
+    parts = ["# Accuracy of alignment", provenance_words(record) + ".", header_words(record), _LEGEND, ORDER_LEGEND]
     used = {cell["method"] for cell in record["cells"]}
     parts += [f"*{label(row)}*: {words}." for row, words in _ROWS.items() if row in used]
-    parts += left_out_words(record)
+    parts += left_out(record["not_run"])
     for colour in dict.fromkeys(cell["colour"] for cell in record["cells"]):
         parts += [f"## {colour.capitalize()} noise", "Rotation error, shift error (rounded):"]
         parts.append(summary_table(record, colour))
@@ -53,11 +57,6 @@ def header_words(record: Mapping[str, Any]) -> str:
         f"{record['structures']}; {options['pairs']} pairs in a cell, seed {options['seed']}; boxes of 32 voxels of "
         f"12 A, tilts of -60 to 60 degrees on b alone, whole shifts of up to 6 voxels on each axis.{quick}"
     )
-
-
-def left_out_words(record: Mapping[str, Any]) -> list[str]:
-    """Return a paragraph for each row that did not run, with the reason."""
-    return [f"Not run: {label(row)} ({row}): {reason}." for row, reason in record["not_run"].items()]
 
 
 def summary_table(record: Mapping[str, Any], colour: str) -> str:
@@ -102,7 +101,7 @@ def order_words(order: Mapping[str, Any]) -> str:
     words = []
     if "chain" in order:
         chain = " ".join(label(word) if word not in ("<", "~") else word for word in order["chain"].split())
-        words.append(f"By rotation error (<: significantly better than the next, ~: not): {chain}.")
+        words.append(f"{chain}.")
         words.append(str(order["verdict"]))
     if order.get("joint_over_bound") is not None:
         words.append(f"Joint alignment has {number(order['joint_over_bound'], 2)} times the error of the bound.")

@@ -8,7 +8,7 @@ from typing import Any
 from gumnet.benchmark.markdown import number, table
 from gumnet.benchmark.paper import TABLE_2
 from gumnet.benchmark.record import provenance_words
-from gumnet.benchmark.rows import label
+from gumnet.benchmark.rows import label, left_out
 
 _LEGEND = """\
 Every row averages the same particles from nothing, *true poses* at the poses they were made with. The methods of pairs
@@ -29,7 +29,7 @@ def averaging_markdown(record: Mapping[str, Any]) -> str:
         f"{options['iterations']} iterations of the methods of pairs.{quick}"
     )
     parts = ["# Averages from nothing", provenance_words(record) + ".", said, _LEGEND]
-    parts += [f"Not run: {label(row)} ({row}): {reason}." for row, reason in record["not_run"].items()]
+    parts += left_out(record["not_run"])
     if record.get("relion"):
         parts.append(f"RELION: {record['relion']}.")
     for snr, colour in dict.fromkeys((cell["snr"], cell["colour"]) for cell in record["cells"]):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gumnet.benchmark.markdown import number, share_with_interval, table, with_interval
-from gumnet.benchmark.rows import label
+from gumnet.benchmark.rows import label, left_out
 
 _LEGEND = """\
 Every method starts from no poses. *Particles*: share whose rotation is within 15 degrees of the file's, against the map
@@ -20,8 +20,7 @@ def real_markdown(real: Mapping[str, Any]) -> str:
     """Return the section of a record of `gumnet.benchmark.real.measure_real`."""
     title = f"## Real particles: {real['table']}"
     counts = f"{real['particles']} particles, {real['pairs']} pairs of them."
-    left_out = [f"Not run: {label(row)} ({row}): {reason}." for row, reason in real["not_run"].items()]
-    return "\n\n".join([title, f"{counts} {_LEGEND}", *left_out, real_table(real), order_words(real)])
+    return "\n\n".join([title, f"{counts} {_LEGEND}", *left_out(real["not_run"]), real_table(real), order_words(real)])
 
 
 def real_table(real: Mapping[str, Any]) -> str:

@@ -49,6 +49,14 @@ def label(name: str) -> str:
     return _LABELS.get(base, base) + (" + refinement" if name.endswith(REFINED) else "")
 
 
+def left_out(not_run: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each reason why rows did not run, with these rows."""
+    rows_of: dict[str, list[str]] = {}
+    for row, reason in not_run.items():
+        rows_of.setdefault(reason, []).append(label(row))
+    return [f"Not run: {', '.join(rows)}: {reason}." for reason, rows in rows_of.items()]
+
+
 def pair_rows() -> tuple[str, ...]:
     """Return the rows of all registered methods, in the order of the paper's table; those of the paper without ours."""
     registered = [name for name in method_names() if name not in ("ht", "fa", "gumnet")]

@@ -8,7 +8,7 @@ from typing import Any
 from gumnet.benchmark.markdown import number, table, with_interval
 from gumnet.benchmark.paper import SECONDS_A_PAIR
 from gumnet.benchmark.record import provenance_words
-from gumnet.benchmark.rows import label
+from gumnet.benchmark.rows import label, left_out
 
 _LEGEND = """\
 Seconds are on the wall, and of all processors, which other work on the machine makes little longer. Peaks are the
@@ -23,7 +23,7 @@ def speed_markdown(record: Mapping[str, Any]) -> str:
     """Return the whole report of a record of ``gumnet benchmark speed``."""
     quick = " A quick run: times of few pairs vary." if record["options"]["quick"] else ""
     parts = ["# Speed", provenance_words(record) + f".{quick}", _LEGEND]
-    parts += [f"Not run: {label(row)} ({row}): {reason}." for row, reason in record["not_run"].items()]
+    parts += left_out(record["not_run"])
     for each in record["devices"]:
         parts += [
             f"## {each['device']}",
