@@ -38,8 +38,8 @@ _DOUBT = (
     "structure, or too few particles for their signal-to-noise."
 )
 MOST_FOR_ONE = 20_000
-"""Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand, and what is kept
-of each for all steps takes up to 30 KB."""
+"""Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand, and what is
+kept of each for all steps takes up to 30 KB."""
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
