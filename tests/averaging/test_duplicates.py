@@ -19,7 +19,7 @@ from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import Simulation, simulate
 from gumnet.simulation.phantom import phantom
 
-BOX, EACH = 16, 16
+BOX, EACH = 16, 12
 GIVEN = AverageConfig(classes=3, iterations=0, max_shift=1.5, device="cpu")
 
 

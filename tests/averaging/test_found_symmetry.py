@@ -90,7 +90,7 @@ def test_iterations_end_with_the_symmetry_and_go_on_where_they_stopped(
     onto = frame.inverse().to(dtype=torch.float32)
     initial = warp(simulation.structures[:1].float(), onto.rotations, onto.shifts)[0]
     config = replace(AUTO, iterations=1, initial=initial, mask=soft_sphere(BOX, 5.0, 2.0))
-    particles, truth = simulation.particles.select(range(14)), simulation.truth[:14]
+    particles, truth = simulation.particles.select(range(10)), simulation.truth[:10]
 
     def stop(*state: object) -> None:
         if state[0].number == 2:  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import simulate
 from gumnet.simulation.phantom import phantom
 
-BOX, TRUE, FALSE = 16, 30, 4
+BOX, TRUE, FALSE = 16, 24, 3
 
 
 @pytest.fixture(scope="module")
