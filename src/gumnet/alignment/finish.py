@@ -85,7 +85,9 @@ def finish(
     if found.scores.shape[1] == 1 or (near is not None and near.reach_degrees <= RIGHT_DEGREES):
         # Without others to weigh it against a pose has no posterior.
         return poses
-    likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells)
+    likelihoods = refined.judged
+    if likelihoods is None:
+        likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells)
     confidences, spreads = posterior(refined.peaks, likelihoods, refined.best.rotations[:, 0], options.symmetry)
     local = local_spread_degrees(comparison, refined.best, shells, refined.turned)
     spreads = torch.hypot(spreads, local).clamp(max=180.0)
@@ -93,8 +95,15 @@ def finish(
 
 
 def _unrefined(comparison: Comparison, found: Candidates, shells: int, found_shells: int) -> Refined:
-    """Return what the search found, as it is, with the score of the best in the whole band."""
+    """Return what the search found, as it is, with the score of the best in the whole band.
+
+    A judge chooses the best, and corrects it, where there is one.
+    """
     turned = comparison.turned_reference(shells, gradient=True)
+    if comparison.judging is not None and found.scores.shape[1] > 1:
+        judged, corrected = comparison.judging.judged(comparison, found)
+        best = rescored(comparison, corrected.best(1), shells)
+        return Refined(best, turned, found, found_shells, judged)
     return Refined(rescored(comparison, found.best(1), shells), turned, found, found_shells)
 
 

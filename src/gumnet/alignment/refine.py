@@ -117,13 +117,15 @@ def refine(
 class Refined:
     """The best pose of each particle, (n, 1), with the reference of the whole band that it was refined on.
 
-    And the peaks of the lowest band that it was chosen from, (n, k), with that band.
+    And the peaks of the lowest band that it was chosen from, (n, k), with that band, and their log likelihoods where a
+    network judged them.
     """
 
     best: Candidates
     turned: TurnedSpectra
     peaks: Candidates
     peak_shells: int
+    judged: Tensor | None = None
 
 
 def refine_in_growing_bands(
@@ -146,7 +148,11 @@ def refine_in_growing_bands(
     low = comparison.turned_reference(lowest, gradient=True)
     whole = comparison.turned_reference(shells, gradient=True) if shells > lowest else low
     found = peaks = start
+    judged = None
     for stage in plan:
+        if stage.shells > lowest and judged is None and comparison.judging is not None:
+            judged, _ = comparison.judging.judged(comparison, peaks)
+            found = replace(peaks, scores=judged).best(1)
         before = found.best(found.scores.shape[1])
         found = refine(
             comparison,
@@ -159,7 +165,7 @@ def refine_in_growing_bands(
         )
         if stage.shells == lowest:
             peaks = found.with_rest(before)
-    return Refined(found.best(1), whole, peaks, lowest)
+    return Refined(found.best(1), whole, peaks, lowest, judged)
 
 
 def raised(shells: int, lowest_shell: int) -> int:

@@ -30,6 +30,7 @@ from gumnet.particles import Poses
 from gumnet.types import Rotations, Spectra, Vectors, Volume, Volumes, Weights
 
 if TYPE_CHECKING:
+    from gumnet.alignment.judging import Judging
     from gumnet.model.matched_filter import MatchedFilter
 
 TINY = 1e-30
@@ -80,6 +81,8 @@ class Comparison:
         Shape (n, N // 2 + 1).
     sharpness
         Factor from scores to log likelihoods, (n,), where it was learned; None where it follows from the weights.
+    judging
+        What judges the best poses, where a network for that was learned.
     """
 
     reference: Volumes
@@ -88,6 +91,7 @@ class Comparison:
     transfer: Weights | None
     shell_weights: Tensor
     sharpness: Tensor | None = None
+    judging: Judging | None = None
 
     @classmethod
     def of(
@@ -123,17 +127,18 @@ class Comparison:
         # Only what lies in the mask is compared, and there the signal is denser than in the box as a whole.
         share = float(mask.square().mean())
         weights = shell_weights(*(p.concentrated(share) for p in power)).expand(len(b), -1).clone()
-        sharpness = None
+        sharpness = judging = None
         if cleaner is not None:
             power_a, power_b = cleaner.power(a, c_a), cleaner.power(b, c_b)
             weights = cleaner.shell_weights(weights, power_a, power_b)
             sharpness = cleaner.sharpness(power_a, power_b)
+            judging = cleaner.judging(power_a, power_b)
             a, b = cleaner(a, c_a, power_a), cleaner(b, c_b, power_b)
         weights[:, :lowest_shell] = 0
         spectra = to_fourier(b)
         if centres is not None:
             spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
-        return cls(a * mask, c_a, spectra, c_b, weights, sharpness)
+        return cls(a * mask, c_a, spectra, c_b, weights, sharpness, judging)
 
     @property
     def box(self) -> int:

@@ -37,8 +37,9 @@ def grid_size_for_spacing(spacing_degrees: float) -> int:
 def random_rotations(
     n: int, *, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
 ) -> Rotations:
-    """Return n rotations (n, 3, 3) drawn uniformly (Haar) from SO(3), on the CPU."""
-    quaternions = torch.randn(n, 4, dtype=torch.float64, generator=generator)
+    """Return n rotations (n, 3, 3) drawn uniformly (Haar) from SO(3), on the generator's device, or on the CPU."""
+    device = "cpu" if generator is None else generator.device
+    quaternions = torch.randn(n, 4, dtype=torch.float64, generator=generator, device=device)
     matrices: Rotations = roma.unitquat_to_rotmat(torch.nn.functional.normalize(quaternions, dim=-1))
     return matrices.to(dtype)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,12 @@ from gumnet.alignment.band import MODEL_ERROR, ShellPower, shell_power
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import resize, shell_indices, spread_shells, to_fourier, to_real
 from gumnet.io.atomic import write_whole
+from gumnet.model.judge import GRID, Judge
 from gumnet.model.weights import FILTER, check_tensors, read_tensors, write_tensors
 from gumnet.types import Volumes, Weights
+
+if TYPE_CHECKING:
+    from gumnet.alignment.judging import Judging
 
 _TINY = 1e-30
 _LEAST_SNR = 0.01
@@ -55,6 +59,8 @@ class MatchedFilterConfig:
         Whether the hidden layers are scaled and shifted by the signal-to-noise ratios of the shells.
     network, weighted
         Whether the network, and the correction of the shells' weights, are there at all; for ablation.
+    judged
+        Channels of the network that judges the best poses of a search (`gumnet.model.judge`); 0 for none.
     """
 
     grid: int = 24
@@ -63,16 +69,19 @@ class MatchedFilterConfig:
     conditioned: bool = True
     network: bool = True
     weighted: bool = True
+    judged: int = 0
 
     def __post_init__(self) -> None:
         possible = {
             "grid": self.grid >= 8 and self.grid % 2 == 0,
             "channels": self.channels >= 1,
+            "judged": self.judged == 0 or (self.judged > 0 and self.grid >= GRID),
             "kernels": len(self.kernels) >= 2 and all(k % 2 == 1 and 1 <= k < self.grid for k in self.kernels),
         }
         cures = {
             "grid": "give an even number of 8 or more",
             "channels": "give 1 or more",
+            "judged": f"give 0 or more, and a grid of {GRID} or more with it",
             "kernels": "give two odd numbers or more, smaller than the grid",
         }
         for name, fits in possible.items():
@@ -114,6 +123,7 @@ class MatchedFilter(nn.Module):
         hidden = len(layers) - 1
         self.condition = _perceptron(described, 2 * c * hidden) if self.config.conditioned and hidden > 0 else None
         self.correction = _perceptron(described, self.config.shells + 1) if self.config.weighted else None
+        self.judge = Judge(self.config.judged, described) if self.config.judged else None
         self.half_precision = False
         """Whether the convolutions run in bfloat16 in place of float32; no part of the weights."""
         self.log_sharpness = nn.Parameter(torch.tensor(_FIRST_SHARPNESS).log())
@@ -188,17 +198,33 @@ class MatchedFilter(nn.Module):
 
     def _pair(self, a: ShellPower, b: ShellPower) -> Tensor:
         assert self.correction is not None
-        logs: Tensor = self.correction(self._described(a)) + self.correction(self._described(b))
+        logs: Tensor = self.correction(self.described(a)) + self.correction(self.described(b))
         return logs
 
-    def _described(self, power: ShellPower) -> Tensor:
-        """Return what the network is told of volumes: the log of each shell's and of the whole signal-to-noise."""
+    def described(self, power: ShellPower) -> Tensor:
+        """Return what the network is told of volumes, (n, grid // 2): the log of each shell's and of the whole signal-to-noise."""
         keep = slice(1, self.config.shells + 1)
         signal, noise = power.signal[:, keep], power.noise[:, keep]
         whole = signal.sum(-1, keepdim=True) / noise.sum(-1, keepdim=True).clamp_min(_TINY)
         ratio = torch.cat([signal / noise.clamp_min(_TINY), whole], dim=1)
         # Between -4.6 and 4.6, halved to be of the order of 1.
         return ratio.clamp(_LEAST_SNR, 1 / _LEAST_SNR).log() / 2
+
+    def judging(self, a: ShellPower, b: ShellPower) -> Judging | None:
+        """Return what judges poses of pairs of such volumes, if there is a judge; rows as in `shell_weights`."""
+        if self.judge is None:
+            return None
+        from gumnet.alignment.judging import Judging
+
+        told_a, told_b = self.described(a), self.described(b)
+        n = max(len(told_a), len(told_b))
+        told = torch.cat([told_a.expand(n, -1), told_b.expand(n, -1)], dim=1)
+        return Judging(self.judge, told, self.config.shells, self.half_precision)
+
+    def described_pairs(self, power: ShellPower, reference: Tensor, particle: Tensor) -> Tensor:
+        """Return what is told of pairs of rows (p,) and (p,) of volumes, (p, grid)."""
+        told = self.described(power)
+        return torch.cat([told[reference], told[particle]], dim=1)
 
     def _network(self, seen: Tensor, power: ShellPower) -> Volumes:
         """Return what to add to volumes of noise of unit variance, ``(m(x) - 1) x + b(x)``, (n, M, M, M).
@@ -210,7 +236,7 @@ class MatchedFilter(nn.Module):
         """
         n, c = len(seen), self.config.channels
         hidden = seen
-        turns = None if self.condition is None else self.condition(self._described(power)).view(n, -1, 2, c, 1, 1, 1)
+        turns = None if self.condition is None else self.condition(self.described(power)).view(n, -1, 2, c, 1, 1, 1)
         for i, convolution in enumerate(self.convolutions):
             hidden = convolution(hidden)
             if i < len(self.convolutions) - 1:

@@ -9,25 +9,43 @@ with all its shifts.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import roma
 import torch
 from torch import Tensor
 
 from gumnet.alignment.spectrum import as_complex
 from gumnet.geometry.fourier import to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
+from gumnet.model.judge import Verdict, put_together, residual_loss
 from gumnet.model.matched_filter import MatchedFilter
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Views
-from gumnet.training.contrast_score import Cleaned, Pairs, log_likelihoods, read, search_weights, shift_waves
+from gumnet.training.contrast_score import (
+    Cleaned,
+    Pairs,
+    log_likelihoods,
+    read,
+    scores,
+    search_weights,
+    shift_waves,
+    whole_shifts,
+)
 from gumnet.types import Rotations
 
 _TINY = 1e-30
+_FOUND = 0.1
+"""Distance, in boxes, from the true shift within which a hypothesis has something to be corrected."""
+_RESIDUAL = 0.1
+"""Weight of the corrections beside the choice."""
+_GROUPS_AT_ONCE = {"cpu": 1, "cuda": 16}
+"""Groups that are mined at once: on a CPU what stays in its cache, on a GPU what keeps it busy."""
 
 
 def clean(model: MatchedFilter, views: Views, config: ContrastConfig) -> Cleaned:
     """Return the views as the filter leaves them."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.half_precision):
+    with torch.autocast(views.volumes.device.type, torch.bfloat16, enabled=config.half_precision):
         return Cleaned.of(model, views.volumes, views.transfer)
 
 
@@ -45,10 +63,50 @@ def denoising_loss(cleaned: Cleaned, views: Views) -> Tensor:
     return (1 - product * norm.clamp_min(_TINY).rsqrt()).mean()
 
 
+@dataclass(frozen=True)
+class Contest:
+    """The true rotation of p pairs among r that are compared; the true one is the first.
+
+    Parameters
+    ----------
+    pairs
+        The pairs.
+    truth
+        Their true rotations, (p, 3, 3).
+    rotations, values, transfer
+        Those that are compared, (p, r, 3, 3), and the references turned by them, (p, r, K).
+    scores
+        At all shifts, (p, r, s).
+    rest
+        Log of the summed likelihoods of those that were mined and not kept, (p, 1).
+    """
+
+    pairs: Pairs
+    truth: Rotations
+    rotations: Rotations
+    values: Tensor
+    transfer: Tensor
+    scores: Tensor
+    rest: Tensor
+
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """Return the cross entropy (p,) of the true rotations, and whether each wins, (p,)."""
+        logits = torch.logsumexp(self.scores * self.pairs.sharpness[:, None, None], dim=-1)
+        whole = torch.cat([logits, self.rest], dim=1)
+        return whole.logsumexp(dim=1) - whole[:, 0], (logits[:, 0] >= logits.amax(dim=1)).float().detach()
+
+
 def contrast_loss(
     model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy (p,) of the true rotation of each pair of views, and whether it wins, (p,).
+    """Return the cross entropy (p,) of the true rotation of each pair of views, and whether it wins, (p,)."""
+    return contest(model, cleaned, views, config, generator).losses()
+
+
+def contest(
+    model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, generator: torch.Generator
+) -> Contest:
+    """Return the contest of the true rotation of each pair of views with wrong ones.
 
     Parameters
     ----------
@@ -59,14 +117,16 @@ def contrast_loss(
     """
     n, v = len(views.volumes), config.views
     waves = shift_waves(cleaned.band, config.largest_shift * cleaned.band.box)
-    reference, particle = _pairs(n, v)
+    reference, particle = (rows.to(views.volumes.device) for rows in _pairs(n, v))
     pairs = Pairs.of(model, cleaned, reference, particle)
     truth = views.rotations[particle] @ views.rotations[reference].mT
 
     wrong = random_rotations(n * config.mined, generator=generator, dtype=torch.float32).view(n, config.mined, 3, 3)
     with torch.no_grad():
         coarse = waves.to(torch.bfloat16) if config.half_precision else waves
-        found = torch.cat([_mine(cleaned, pairs, wrong, coarse, group, v) for group in range(n // v)])
+        some = _GROUPS_AT_ONCE[views.volumes.device.type]
+        parts = [range(i, min(i + some, n // v)) for i in range(0, n // v, some)]
+        found = torch.cat([_mine(cleaned, pairs, wrong, coarse, part, v) for part in parts])
         close = angular_distance_degrees(wrong[reference], truth[:, None]) < config.near_degrees[0]
         found = found.masked_fill(close, -math.inf)
         kept = found.topk(config.hard, dim=1).indices
@@ -78,9 +138,42 @@ def contrast_loss(
     # The pairs of one reference are read together: a read copies the gradient of the whole spectrum.
     values, transfer = read(cleaned, rotations.view(n, -1, 3, 3))
     shape = (len(truth), rotations.shape[1], values.shape[-1])
-    logits = log_likelihoods(cleaned, pairs, values.reshape(shape), transfer.reshape(shape), waves)
-    whole = torch.cat([logits, rest], dim=1)
-    return whole.logsumexp(dim=1) - whole[:, 0], (logits[:, 0] >= logits.amax(dim=1)).float().detach()
+    values, transfer = values.reshape(shape), transfer.reshape(shape)
+    found = scores(cleaned, pairs, values, transfer, waves)
+    return Contest(pairs, truth, rotations, values, transfer, found, rest)
+
+
+def judge_loss(
+    model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, found: Contest
+) -> tuple[Tensor, Tensor]:
+    """Return what the judge of ``model`` has to learn of a contest, (p,), and whether it finds the true rotation, (p,).
+
+    The cross entropy of the true rotation among those that were kept, each at its best shift, and how far the
+    corrections of the true one are from true. The filter learns nothing of it: what is judged is taken as it is.
+    """
+    assert model.judge is not None and views.shifts is not None
+    box, pairs = cleaned.band.box, found.pairs
+    with torch.no_grad():
+        top, place = found.scores.max(dim=-1)
+        shifts = whole_shifts(config.largest_shift * box, top.device)[place]
+        searched = pairs.sharpness[:, None] * top
+        searched = searched - searched.amax(dim=1, keepdim=True)
+        particle, seen = cleaned.values[pairs.particle], cleaned.transfer[pairs.particle]
+        put = put_together(found.values, found.transfer, particle, seen, pairs.weights, shifts, cleaned.band)
+        described = model.described_pairs(cleaned.power, pairs.reference, pairs.particle)
+        # x_b = R x_a + t of the true pose; corrections are made in the frame of the particle.
+        off = roma.rotmat_to_rotvec(found.truth @ found.rotations[:, 0].mT)
+        first, second = views.shifts[pairs.reference], views.shifts[pairs.particle]
+        truth = second - (found.truth @ first[..., None])[..., 0]
+        missed = (truth - shifts[:, 0]) / box
+        near = (missed.norm(dim=-1) < _FOUND).float()
+    with torch.autocast(top.device.type, torch.bfloat16, enabled=config.half_precision):
+        verdict = model.judge(*put, described, searched)
+    logits = searched + verdict.log_likelihood
+    contrast = logits.logsumexp(dim=1) - logits[:, 0]
+    of_true = Verdict(verdict.log_likelihood[:, :1], verdict.rotation[:, :1], verdict.shift[:, :1])
+    residual = residual_loss(of_true, off[:, None], missed[:, None])[:, 0] * near
+    return contrast + _RESIDUAL * residual, (logits[:, 0] >= logits.amax(dim=1)).float().detach()
 
 
 def crossed_loss(
@@ -98,15 +191,16 @@ def crossed_loss(
     """
     n = len(cleaned.volumes) // 2
     waves = shift_waves(cleaned.band, config.largest_shift * cleaned.band.box)
-    reference, particle = torch.arange(n).repeat_interleave(n), n + torch.arange(n).repeat(n)
+    rows = torch.arange(n, device=cleaned.volumes.device)
+    reference, particle = rows.repeat_interleave(n), n + rows.repeat(n)
     # One turn for all: what lies between two points of a grid.
     turn = _turns(1, 1, (0.0, config.jitter_degrees), generator).expand(n, 1, 3, 3)
     values, transfer = cleaned.turned[:n].read(turn, cleaned.band)
     assert transfer is not None
     pairs = Pairs.of(model, cleaned, reference, particle)
-    scores = log_likelihoods(cleaned, pairs, as_complex(values)[reference], transfer[reference], waves).view(n, n)
-    own = torch.cat([scores, scores.T])
-    true = torch.arange(n).repeat(2)
+    found = log_likelihoods(cleaned, pairs, as_complex(values)[reference], transfer[reference], waves).view(n, n)
+    own = torch.cat([found, found.T])
+    true = rows.repeat(2)
     won = (own.argmax(dim=1) == true).float().detach()
     return torch.nn.functional.cross_entropy(own, true, reduction="none"), won
 
@@ -122,9 +216,9 @@ def _pairs(n: int, views: int) -> tuple[Tensor, Tensor]:
     return reference, reference - place + (place + torch.arange(1, ahead + 1).repeat(n)) % views
 
 
-def _mine(cleaned: Cleaned, pairs: Pairs, wrong: Rotations, waves: Tensor, group: int, views: int) -> Tensor:
-    """Return the log likelihoods (v (v - 1) / 2, r) of the pairs of one group at its references' wrong rotations."""
-    rows = slice(group * views, (group + 1) * views)
+def _mine(cleaned: Cleaned, pairs: Pairs, wrong: Rotations, waves: Tensor, groups: range, views: int) -> Tensor:
+    """Return the log likelihoods (g v (v - 1) / 2, r) of the pairs of g groups at their references' wrong rotations."""
+    rows = slice(groups.start * views, groups.stop * views)
     values, transfer = cleaned.turned[rows].read(wrong[rows], cleaned.band)
     assert transfer is not None
     mine = pairs[rows.start * (views - 1) // 2 : rows.stop * (views - 1) // 2]
@@ -134,6 +228,7 @@ def _mine(cleaned: Cleaned, pairs: Pairs, wrong: Rotations, waves: Tensor, group
 
 def _turns(n: int, count: int, degrees: tuple[float, float], generator: torch.Generator) -> Rotations:
     """Return rotations (n, count, 3, 3) about random axes by angles between two limits."""
-    axes = torch.nn.functional.normalize(torch.randn(n, count, 3, generator=generator), dim=-1)
-    angles = degrees[0] + (degrees[1] - degrees[0]) * torch.rand(n, count, 1, generator=generator)
+    device = generator.device
+    axes = torch.nn.functional.normalize(torch.randn(n, count, 3, generator=generator, device=device), dim=-1)
+    angles = degrees[0] + (degrees[1] - degrees[0]) * torch.rand(n, count, 1, generator=generator, device=device)
     return rotation_from_vector(axes * torch.deg2rad(angles))

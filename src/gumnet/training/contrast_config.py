@@ -51,6 +51,10 @@ class ContrastConfig:
         Whether the convolutions run in bfloat16.
     save_every
         Steps between checkpoints.
+    minutes
+        Time after which a run ends, whatever steps are left, as on a machine that is lent; None for no limit. The step
+        size falls with the time, if that is nearer to its end than the steps are. Such a run is not one that its seed
+        repeats.
     seed
         Of everything that is drawn.
     """
@@ -75,6 +79,7 @@ class ContrastConfig:
     warmup: float = 0.03
     half_precision: bool = True
     save_every: int = 100
+    minutes: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -106,6 +111,7 @@ class ContrastConfig:
             "largest_shift": (0 <= self.largest_shift < 0.5, "give 0 or more, below 0.5"),
             "snr": (0 < self.snr[0] <= self.snr[1], "give two numbers above 0, the lower first"),
             "learning_rate": (0 < self.learning_rate < float("inf"), "give a number above 0"),
+            "minutes": (self.minutes is None or self.minutes > 0, "give minutes above 0, or leave them out"),
             "warmup": (0 <= self.warmup <= 1, "give a share from 0 to 1"),
         }
         for name, (fits, cure) in ranges.items():

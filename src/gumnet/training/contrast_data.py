@@ -18,10 +18,11 @@ from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.geometry.fourier import friedel_multiplicity, phase_ramp, shell_indices, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.wedge import missing_wedge
+from gumnet.model.judge import laid_out
 from gumnet.model.matched_filter import crop_half
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.microscope import envelope, radial_transfer
-from gumnet.types import Rotations, Volumes, Weights
+from gumnet.types import Rotations, Vectors, Volumes, Weights
 
 _TINY = 1e-30
 _ZOOM = (0.6, 1.3)
@@ -51,12 +52,15 @@ class Views:
         Shape (g v, 3, 3): from the structure to the particle.
     clean
         The volumes without their noise.
+    shifts
+        Shape (g v, 3), in voxels of the working grid, (x, y, z); None where they are not known.
     """
 
     volumes: Volumes
     transfer: Weights
     rotations: Rotations
     clean: Volumes
+    shifts: Vectors | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,10 @@ class Microscopes:
         signal, noise, transfer = (crop_half(torch.stack(kind), grid) for kind in (signals, noises, transfers))
         return cls(signal, noise, transfer, torch.stack(powers))
 
+    def to(self, device: torch.device | str) -> Microscopes:
+        """Return them on another device."""
+        return Microscopes(*(x.to(device) for x in (self.signal, self.noise, self.transfer, self.signal_power)))
+
 
 class ViewSource:
     """Draws views of structures.
@@ -125,6 +133,8 @@ class ViewSource:
         Lowest and highest signal-to-noise ratio.
     generator
         For the microscopes.
+    device
+        Where views are made; `draw` wants a generator there.
     """
 
     def __init__(
@@ -135,15 +145,17 @@ class ViewSource:
         microscopes: int,
         snr: tuple[float, float],
         generator: torch.Generator,
+        device: torch.device | str = "cpu",
     ) -> None:
         box = structures.shape[-1]
+        structures = structures.to(device)
         self._grid, self._snr = grid, snr
-        self._microscopes = Microscopes.draw(microscopes, box, grid, generator)
+        self._microscopes = Microscopes.draw(microscopes, box, grid, generator).to(device)
         self._spectra = TurnedSpectra.of(structures, None, math.ceil(_ZOOM[1] * grid / 2))
         self._power = _radial(to_fourier(structures).abs().square(), box)
         self._power[:, 0] = 0.0
-        self._band = Band.up_to(box, grid // 2 - 1)
-        self._radius = shell_indices(grid).to(torch.float32) / box
+        self._band = Band.up_to(box, grid // 2 - 1, device)
+        self._radius = shell_indices(grid, device=device).to(torch.float32) / box
 
     def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
         """Return views (groups * views), each group of one structure."""
@@ -159,37 +171,37 @@ class ViewSource:
             return at ** slope.view(shape) * torch.exp(-fall.view(shape) * at**2)
 
         spectra = (spectra * radial(self._radius)[:, None]).flatten(0, 1)
-        power = power * radial(torch.arange(power.shape[1]) / self._band.box).square()
-        spectra = spectra * phase_ramp(
-            self._grid, (torch.rand(n, 3, generator=generator) * 2 - 1) * _OFF_CENTRE * self._grid
-        )
+        power = power * radial(torch.arange(power.shape[1], device=power.device) / self._band.box).square()
+        shifts = (torch.rand(n, 3, generator=generator, device=generator.device) * 2 - 1) * _OFF_CENTRE * self._grid
+        spectra = spectra * phase_ramp(self._grid, shifts)
 
-        seen = torch.randint(len(microscopes.noise), (n,), generator=generator)
+        seen = torch.randint(len(microscopes.noise), (n,), generator=generator, device=generator.device)
         spectra = spectra * microscopes.signal[seen]
         low, high = (math.log(s) for s in self._snr)
-        snr = _uniform(low, high, groups, generator).repeat_interleave(views) + 0.2 * torch.randn(
-            n, generator=generator
-        )
+        snr = _uniform(low, high, groups, generator).repeat_interleave(views)
+        snr = snr + 0.2 * torch.randn(n, generator=generator, device=generator.device)
         # One particle in ten is nearly free of noise, as an average is.
-        snr = torch.where(torch.rand(n, generator=generator) < 0.1, snr + math.log(30.0), snr)
+        nearly = torch.rand(n, generator=generator, device=generator.device) < 0.1
+        snr = torch.where(nearly, snr + math.log(30.0), snr)
         whole = (power.repeat_interleave(views, dim=0) * microscopes.signal_power[seen]).sum(-1)
-        white = to_fourier(torch.randn(n, *(self._grid,) * 3, generator=generator)) / self._grid**1.5
+        white = torch.randn(n, *(self._grid,) * 3, generator=generator, device=generator.device)
+        white = to_fourier(white) / self._grid**1.5
         noise = white * microscopes.noise[seen] * (whole / snr.exp()).sqrt()[:, None, None, None]
         keep = self._radius > 0
         volumes, clean = to_real((spectra + noise) * keep, self._grid), to_real(spectra * keep, self._grid)
         scale = volumes.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)
-        return Views(volumes / scale, microscopes.transfer[seen], rotations.flatten(0, 1), clean / scale)
+        return Views(volumes / scale, microscopes.transfer[seen], rotations.flatten(0, 1), clean / scale, shifts)
 
     def _signals(self, rotations: Rotations, zoom: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return spectra (g, v, M, M, M // 2 + 1) in orientations (g, v, 3, 3), and power of their shells (g, s)."""
-        groups = len(zoom)
-        first = torch.randint(len(self._power), (groups,), generator=generator)
-        second = torch.randint(len(self._power), (groups,), generator=generator)
-        joined = torch.rand(groups, generator=generator) < _JOINED
+        groups, device = len(zoom), generator.device
+        first = torch.randint(len(self._power), (groups,), generator=generator, device=device)
+        second = torch.randint(len(self._power), (groups,), generator=generator, device=device)
+        joined = torch.rand(groups, generator=generator, device=device) < _JOINED
         share = _uniform(-0.5, 1.0, groups, generator) * joined
         own = random_rotations(groups, generator=generator, dtype=torch.float32)[:, None]
         offset = _uniform(0.0, 0.2 * self._band.box, groups, generator)[:, None] * torch.nn.functional.normalize(
-            torch.randn(groups, 3, generator=generator), dim=1
+            torch.randn(groups, 3, generator=generator, device=device), dim=1
         )
         scale = zoom[:, None, None, None]
         values = as_complex(self._spectra[first].read(rotations * scale, self._band)[0])
@@ -198,24 +210,14 @@ class ViewSource:
         values = values + share[:, None, None] * added * phases(self._band, moved)
         # What a structure of another size has at k, this one had at zoom k; its whole power grows as 1 / zoom^3.
         power = (self._power[first] + share.square()[:, None] * self._power[second]) / zoom[:, None] ** 3
-        return place(values, self._band, self._grid), power
-
-
-def place(values: Tensor, band: Band, grid: int) -> Tensor:
-    """Return half transforms (..., M, M, M // 2 + 1) with the values (..., K) of a band, and of its partners."""
-    spectra = values.new_zeros(*values.shape[:-1], grid, grid, grid // 2 + 1)
-    x, y, z = band.index.unbind(-1)
-    edge = x == 0
-    spectra[..., -z[edge] % grid, -y[edge] % grid, 0] = values[..., edge].conj()
-    spectra[..., z % grid, y % grid, x] = values
-    return spectra
+        return laid_out(values, Band(self._grid, self._band.shells, self._band.index, self._band.shell)), power
 
 
 def _radial(values: Tensor, box: int) -> Tensor:
     """Return sums over all shells, the corners too, of (..., N, N, N // 2 + 1): shape (..., s)."""
-    shells = shell_indices(box)
-    weighted = (values * friedel_multiplicity(box)).flatten(-3)
-    sums = torch.zeros(*weighted.shape[:-1], int(shells.max()) + 1)
+    shells = shell_indices(box, device=values.device)
+    weighted = (values * friedel_multiplicity(box, device=values.device)).flatten(-3)
+    sums = torch.zeros(*weighted.shape[:-1], int(shells.max()) + 1, device=values.device)
     return sums.scatter_add(-1, shells.flatten().expand(weighted.shape), weighted)
 
 
@@ -230,4 +232,4 @@ def _shares(generator: torch.Generator) -> Tensor:
 
 
 def _uniform(low: float, high: float, n: int, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(n, generator=generator)
+    return low + (high - low) * torch.rand(n, generator=generator, device=generator.device)

@@ -28,7 +28,7 @@ from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
 from gumnet.progress import progress
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
-from gumnet.training.contrast import clean, contrast_loss, denoising_loss
+from gumnet.training.contrast import clean, contest, denoising_loss, judge_loss
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import ViewSource
 from gumnet.training.contrast_structures import training_structures
@@ -51,11 +51,15 @@ class Lesson:
         How far its volumes are from those without noise, a scalar; see `gumnet.training.contrast.denoising_loss`.
     contrast, won
         Cross entropy (p,) of the true among wrong candidates, and whether it won; None where noise alone was learned.
+    judged, judged_won
+        The same for the judge, with its corrections; None for a filter without one.
     """
 
     denoising: Tensor
     contrast: Tensor | None = None
     won: Tensor | None = None
+    judged: Tensor | None = None
+    judged_won: Tensor | None = None
 
 
 Teach = Callable[[MatchedFilter, torch.Generator, bool], Lesson]
@@ -70,6 +74,7 @@ def train_matched(
     init: MatchedFilter | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    device: torch.device | str = "cpu",
 ) -> MatchedFilter:
     """Train a matched filter on simulated particles, and return the running average of its weights.
 
@@ -86,6 +91,8 @@ def train_matched(
         Go on after the last checkpoint of the run in ``out``.
     overwrite
         Start anew in a folder that holds something already.
+    device
+        Where to train; the filter that is returned is on the CPU.
     """
     run = {
         **asdict(config),
@@ -101,6 +108,7 @@ def train_matched(
         microscopes=config.microscopes,
         snr=config.snr,
         generator=stream(config.seed, _MICROSCOPES),
+        device=device,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, _START).initial_seed())
@@ -114,9 +122,12 @@ def train_matched(
         denoising = denoising_loss(cleaned, views)
         if noise_alone:
             return Lesson(denoising)
-        return Lesson(denoising, *contrast_loss(model, cleaned, views, config, generator))
+        found = contest(model, cleaned, views, config, generator)
+        if model.judge is None:
+            return Lesson(denoising, *found.losses())
+        return Lesson(denoising, *found.losses(), *judge_loss(model, cleaned, views, config, found))
 
-    return fit(model, teach, config, folder, resume=resume)
+    return fit(model.to(device), teach, config, folder, resume=resume)
 
 
 def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
@@ -134,40 +145,62 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
     averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     start = _load(folder, model, averaged, optimiser) if resume else 0
-    begun = time.perf_counter()
-    losses: list[dict[str, float]] = []
+    device = next(model.parameters()).device
+    begun, done = time.perf_counter(), start
+    losses: list[dict[str, Tensor]] = []
     with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
         display.advance(start)
         for step in range(start, config.steps):
-            lesson = teach(model, stream(config.seed, _STEP, step), step < config.denoising_steps)
-            entry = {"denoising": float(lesson.denoising.detach())}
+            spent = 0.0 if config.minutes is None else (time.perf_counter() - begun) / (60 * config.minutes)
+            if spent >= 1:
+                break
+            at = max(float(step), spent * config.steps)
+            drawn = stream(config.seed, _STEP, step)
+            if device.type != "cpu":
+                drawn = torch.Generator(device).manual_seed(drawn.initial_seed())
+            lesson = teach(model, drawn, at < config.denoising_steps)
+            # Kept as tensors: to read one waits for the GPU.
+            entry = {"denoising": lesson.denoising.detach()}
             loss = lesson.denoising
             if lesson.contrast is not None and lesson.won is not None:
                 loss = lesson.contrast.mean() + config.denoising * lesson.denoising
-                entry |= {"contrast": float(lesson.contrast.mean().detach()), "right": float(lesson.won.mean())}
+                entry |= {"contrast": lesson.contrast.mean().detach(), "right": lesson.won.mean()}
+            if lesson.judged is not None and lesson.judged_won is not None:
+                loss = loss + lesson.judged.mean()
+                entry |= {"judged": lesson.judged.mean().detach(), "judged_right": lesson.judged_won.mean()}
             losses.append(entry)
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, config)
+                group["lr"] = learning_rate(at, config)
             optimiser.step()
             _average(averaged, model, step)
             display.advance(1)
+            done = step + 1
             last = step + 1 in (config.denoising_steps, config.steps)
             if (step + 1) % _RECORD_EVERY == 0 or last:
-                means = {key: sum(entry[key] for entry in losses) / len(losses) for key in losses[-1]}
+                every = {key: [entry[key] for entry in losses if key in entry] for key in losses[-1]}
+                means = {key: float(torch.stack(values).mean()) for key, values in every.items()}
                 record = {"step": step + 1, **means, "seconds": round(time.perf_counter() - begun, 1)}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
                 losses = []
             if (step + 1) % config.save_every == 0 or last:
                 _save(folder, model, averaged, optimiser, step + 1)
-    return averaged.eval()
+        if done < config.steps:
+            _save(folder, model, averaged, optimiser, done)
+    return averaged.cpu().eval()
 
 
-def learning_rate(step: int, config: ContrastConfig) -> float:
-    """Return the step size of one step, counted from 0; both parts of the training rise and fall by themselves."""
+def learning_rate(step: float, config: ContrastConfig) -> float:
+    """Return the step size of one step, counted from 0; both parts of the training rise and fall by themselves.
+
+    Parameters
+    ----------
+    step
+        With a limit of time, the step that the run would be at were it as far through its steps as through its time.
+    """
     done, steps = 0, min(config.denoising_steps, config.steps)
     if step >= config.denoising_steps:
         done, steps = config.denoising_steps, config.steps - config.denoising_steps

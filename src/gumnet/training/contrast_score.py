@@ -13,7 +13,7 @@ from gumnet.alignment.score import default_mask
 from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.geometry.fourier import to_fourier
 from gumnet.model.matched_filter import MatchedFilter
-from gumnet.types import Rotations, Volumes, Weights
+from gumnet.types import Rotations, Vectors, Volumes, Weights
 
 _TINY = 1e-30
 
@@ -44,10 +44,10 @@ class Cleaned:
     @classmethod
     def of(cls, model: MatchedFilter, volumes: Volumes, transfer: Weights) -> Cleaned:
         """Return volumes (n, M, M, M) with transfer (n, M, M, M // 2 + 1) cleaned, M the filter's working grid."""
-        band = Band.up_to(volumes.shape[-1], model.config.shells)
+        band = Band.up_to(volumes.shape[-1], model.config.shells, volumes.device)
         power = model.power(volumes, transfer)
         cleaned = model(volumes, transfer, power)
-        turned = TurnedSpectra.of(cleaned * default_mask(band.box), transfer, band.shells)
+        turned = TurnedSpectra.of(cleaned * default_mask(band.box, volumes.device), transfer, band.shells)
         return cls(band, cleaned, turned, band.take(to_fourier(cleaned)), band.take(transfer), power)
 
 
@@ -87,17 +87,21 @@ def search_weights(a: ShellPower, b: ShellPower, box: int) -> Tensor:
     return shell_weights(*(power.concentrated(share) for power in pooled(a, b)))
 
 
+def whole_shifts(largest: float, device: torch.device | str = "cpu") -> Vectors:
+    """Return all whole shifts (s, 3) up to ``largest`` voxels of the grid on each axis."""
+    reach = math.floor(largest)
+    axis = torch.arange(-reach, reach + 1, dtype=torch.float32, device=device)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
 def shift_waves(band: Band, largest: float) -> Tensor:
     """Return the cosines and sines (2 K, s) of all whole shifts up to ``largest`` voxels of the grid on each axis."""
-    reach = math.floor(largest)
-    axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    shifts = torch.cartesian_prod(axis, axis, axis)
-    angle = 2 * math.pi * (band.frequencies @ shifts.T)
+    angle = 2 * math.pi * (band.frequencies @ whole_shifts(largest, band.index.device).T)
     return torch.cat([torch.cos(angle), torch.sin(angle)])
 
 
-def log_likelihoods(cleaned: Cleaned, pairs: Pairs, values: Tensor, transfer: Tensor, waves: Tensor) -> Tensor:
-    """Return the log of the summed likelihoods of all shifts, up to a constant, (p, r).
+def scores(cleaned: Cleaned, pairs: Pairs, values: Tensor, transfer: Tensor, waves: Tensor) -> Tensor:
+    """Return the scores of pairs in r rotations each at all s shifts, (p, r, s).
 
     Parameters
     ----------
@@ -111,8 +115,13 @@ def log_likelihoods(cleaned: Cleaned, pairs: Pairs, values: Tensor, transfer: Te
     numerator = (torch.cat([product.real, product.imag], dim=-1).to(waves.dtype) @ waves).to(values.real.dtype)
     own = (values.real**2 + values.imag**2) @ (pairs.weights * c**2)[..., None]
     other = transfer**2 @ (pairs.weights * (b.real**2 + b.imag**2))[..., None]
-    scores = numerator * (own * other).clamp_min(_TINY).rsqrt()
-    return torch.logsumexp(scores * pairs.sharpness[:, None, None], dim=-1)
+    return numerator * (own * other).clamp_min(_TINY).rsqrt()
+
+
+def log_likelihoods(cleaned: Cleaned, pairs: Pairs, values: Tensor, transfer: Tensor, waves: Tensor) -> Tensor:
+    """Return the log of the summed likelihoods of all shifts, up to a constant, (p, r); arguments as of `scores`."""
+    found = scores(cleaned, pairs, values, transfer, waves)
+    return torch.logsumexp(found * pairs.sharpness[:, None, None], dim=-1)
 
 
 def read(cleaned: Cleaned, rotations: Rotations) -> tuple[Tensor, Tensor]:
