@@ -24,7 +24,7 @@ def cannot_run(method: str, setting: Setting) -> str | None:
     if method in PEERS:
         reason: str | None = PEERS[method].missing()
         return reason
-    return "no --model given" if method == "gumnet" and setting.model is None else None
+    return None
 
 
 def align_pairs(method: str, pairs: Pairs, setting: Setting, cache: Cache) -> tuple[Poses, Seconds]:

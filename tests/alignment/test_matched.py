@@ -14,7 +14,7 @@ from gumnet.errors import InputError
 from gumnet.evaluation.metrics import rotation_error_frobenius
 from gumnet.model.gumnet import PRESETS, GumNet
 from gumnet.model.matched_filter import MatchedFilter, MatchedFilterConfig, save_filter
-from gumnet.model.shipped import MATCHED, shipped_weights
+from gumnet.model.shipped import GUMNET, MATCHED, shipped_weights
 from gumnet.model.weights import save_model
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.phantom import phantoms
@@ -58,9 +58,10 @@ def test_clean_pairs_stay_exact() -> None:
     assert float(rotation_error_frobenius(found.rotations, truth).max()) < 0.05
 
 
-def test_the_weights_that_ship_are_small_and_have_a_card() -> None:
-    path = shipped_weights(MATCHED)
-    assert path.stat().st_size < 4 * MEBIBYTE
+@pytest.mark.parametrize(("name", "most"), [(MATCHED, 4), (GUMNET, 12)])
+def test_the_weights_that_ship_are_small_and_have_a_card(name: str, most: int) -> None:
+    path = shipped_weights(name)
+    assert path.stat().st_size < most * MEBIBYTE
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     for part in ("Trained on", "Where it fails", "Figures"):
         assert part in card
@@ -70,11 +71,11 @@ def test_models_of_other_kinds_are_refused(tmp_path: Path) -> None:
     network = GumNet(PRESETS["tiny"])
     with pytest.raises(InputError, match="not a Gum-Net"):
         make_aligner("matched", AlignerOptions(model=network), torch.device("cpu"))
-    with pytest.raises(InputError, match="not a matched filter"):
+    with pytest.raises(InputError, match="a filter alone"):
         make_aligner("gumnet", AlignerOptions(model=MatchedFilter()), torch.device("cpu"))
     save_model(tmp_path / "network.safetensors", network)
     save_filter(tmp_path / "filter.safetensors", MatchedFilter())
     with pytest.raises(InputError, match="holds no matched filter"):
         make_aligner("matched", AlignerOptions(model=tmp_path / "network.safetensors"), torch.device("cpu"))
-    with pytest.raises(InputError, match="holds no description"):
+    with pytest.raises(InputError, match="a filter alone"):
         make_aligner("gumnet", AlignerOptions(model=tmp_path / "filter.safetensors"), torch.device("cpu"))

@@ -91,7 +91,6 @@ FLAT[1] = 2.0
         ({"weights_b": -torch.ones(16, 16, 9)}, "weights_b holds negative"),
         ({"weights_b": torch.zeros(16, 16, 9)}, "0 everywhere"),
         ({"method": "magic"}, "unknown method 'magic'.*exhaustive, fa, gumnet, ht"),
-        ({"method": "gumnet"}, "gumnet train"),
         ({"max_shift": -1.0}, "max_shift"),
         ({"max_shift": float("nan")}, "max_shift"),
         ({"max_shift": 8.5}, "max_shift 8.5 is not possible in a box of 16 voxels; give 0 to 8 voxels"),

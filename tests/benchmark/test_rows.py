@@ -44,7 +44,7 @@ def test_rows_of_the_paper_are_as_published(row: str, method: str, refine: bool)
 
 def test_a_network_without_weights_says_so() -> None:
     with pytest.raises(InputError, match="no weights"):
-        Method.of("gumnet-refined", SETTING, {})
+        Method.of("gumnet-sc", SETTING, {})
 
 
 def test_files_of_weights_say_which_row_they_are(tmp_path: Path) -> None:

@@ -124,7 +124,6 @@ def test_average_refuses_what_is_wrong_and_leaves_nothing(
         ),
         ([str(simulated), *new, "--mask", str(tmp_path / "small.mrc")], "mask"),
         ([str(simulated), *new, "--initial", str(tmp_path / "small.mrc")], "small.mrc: its box is 8"),
-        ([str(simulated), *new, "--method", "gumnet"], "--model"),
         ([str(tmp_path / "none"), *new], "none"),
     ):
         assert main(["average", *arguments]) == 2, arguments

@@ -41,18 +41,18 @@ def test_accuracy_writes_its_files_and_says_what_did_not_run(
     made = simulate(made_once, particles=6, config=SimulationConfig(snr=20.0, max_shift=2.0))
     write_particles(table, made.particles.with_poses(made.truth))
     out = tmp_path / "out"
-    call = ["benchmark", "accuracy", "--out", str(out), *SMALL, "gumnet", "bound"]
+    call = ["benchmark", "accuracy", "--out", str(out), *SMALL, "gumnet-mp", "bound"]
     assert main([*call, "--real-particles", str(table), "--real-pairs", "2", "--allow-outside"]) == 0
     assert {path.name for path in out.iterdir()} == {f"accuracy.{s}" for s in ("json", "csv", "md", "png", "svg")}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out."))] == []
     said = capsys.readouterr().out
-    assert "not run: gumnet: no weights of this network were given" in said
+    assert "not run: gumnet-mp: no weights of this network were given" in said
     assert "left" in said, "how long the rest takes"
     record = read_record(out / "accuracy.json")
     assert record["commit"]
     assert record["command"].startswith("gumnet benchmark accuracy --out out")
     assert str(tmp_path) not in json.dumps(record), "no folders of this machine"
-    assert list(record["not_run"]) == ["gumnet"]
+    assert list(record["not_run"]) == ["gumnet-mp"]
     assert [cell["method"] for cell in record["cells"]] == ["exhaustive", "bound"]
     assert all(cell["mean"]["degrees"] < 1 for cell in record["cells"])
     assert len(record["cells"][0]["pairs"]["frobenius"]) == 2

@@ -142,7 +142,6 @@ def test_cluster_refuses_what_is_wrong_and_leaves_nothing(
         ([str(simulated), *new, "--k", "9"], "9 classes of 8"),
         ([str(simulated), *new, "--k", "0"], "0 classes"),
         ([str(simulated), *new, "--linkage", "median"], "median"),
-        ([str(simulated), *new, "--method", "gumnet"], "--model"),
         ([str(simulated), *new, "--max-shift", "8.5"], "--max-shift 8.5"),
         ([str(simulated), *new, "--low-pass", "39"], "--low-pass 39"),
         ([str(simulated), *new, *other], "leave out one"),

@@ -275,8 +275,8 @@ def test_wrong_input_is_one_line_with_a_cure(
     cases = [
         (["align", str(particles), *out], "--reference"),
         ([*to_map, "--pairs", "p.csv"], "--pairs"),
-        ([*to_map, "--method", "gumnet"], "--model"),
         ([*to_map, "--model", "m.safetensors"], "--method gumnet"),
+        ([*to_map, "--method", "gumnet", "--model", "m.safetensors"], "no such file"),
         (["align", str(particles), *out, "--reference", str(tmp_path / "none.mrc")], "none.mrc"),
         (["align", str(particles), *out, "--reference", str(other_box)], "box.mrc: its box is 16"),
         (["align", str(particles), *out, "--reference", str(other_size)], "size.mrc: its voxel size is 12"),

@@ -120,7 +120,7 @@ def test_other_numbers_of_classes_from_the_same_distances(made: Simulation, foun
         ({"max_shift": 9.0}, "max_shift 9"),
         ({"low_pass_angstrom": 30.0}, "low_pass_angstrom 30"),
         ({"mask": torch.ones(4, 4, 4)}, "mask has shape"),
-        ({"method": "gumnet"}, "model"),
+        ({"method": "gumnet", "model": "no.safetensors"}, "no such file"),
     ],
 )
 def test_what_cannot_be_is_said(made: Simulation, config: dict[str, Any], words: str) -> None:

@@ -59,7 +59,8 @@ def test_untrained_it_changes_nothing() -> None:
     """Log likelihoods are those of the search, and poses stay where they are."""
     model = MatchedFilter(MatchedFilterConfig(grid=16, channels=2, kernels=(3, 3), judged=4))
     made, poses = comparison(model), candidates()
-    assert made.judging is not None and made.sharpness is not None
+    assert made.judging is not None
+    assert made.sharpness is not None
     with torch.no_grad():
         logs, corrected = made.judging.judged(made, poses)
     torch.testing.assert_close(logs, made.sharpness[:, None] * rescored(made, poses, model.config.shells).scores)
@@ -104,5 +105,3 @@ def test_a_correction_turns_in_the_frame_of_the_particle() -> None:
         _, corrected = made.judging.judged(made, poses)
     torch.testing.assert_close(corrected.rotations, rotation_from_vector(turn) @ poses.rotations)
     torch.testing.assert_close(corrected.shifts, poses.shifts + 24 * moved)
-
-

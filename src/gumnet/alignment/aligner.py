@@ -43,8 +43,7 @@ class AlignerOptions:
         Highest frequency that is used, in cycles per voxel; all below Nyquist unless given, each shell weighted by its
         signal-to-noise.
     model
-        Network, or path of its weights: a Gum-Net for "gumnet", or a matched filter for "matched", which else takes the
-        one that ships with the package.
+        Network, or path of its weights, for "gumnet" and "matched"; the one that ships with the package unless given.
     min_frequency
         Lowest frequency that is used, in cycles per voxel; all but the mean unless given.
     mask
@@ -117,12 +116,12 @@ def _fill() -> None:
     # In a function: the methods import this module for the protocol's types.
     from gumnet.alignment.baselines import BaselineAligner
     from gumnet.alignment.exhaustive import ExhaustiveAligner
-    from gumnet.alignment.learned import LearnedAligner
+    from gumnet.alignment.learned import gumnet_aligner
     from gumnet.alignment.matched import matched_aligner
 
     METHODS.setdefault("exhaustive", ExhaustiveAligner.make)
     METHODS.setdefault("matched", matched_aligner)
-    METHODS.setdefault("gumnet", LearnedAligner.make)
+    METHODS.setdefault("gumnet", gumnet_aligner)
     METHODS.setdefault("ht", BaselineAligner.ht)
     METHODS.setdefault("fa", BaselineAligner.fa)
 

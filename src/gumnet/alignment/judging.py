@@ -38,14 +38,20 @@ class Judging:
     shells: int
     half_precision: bool = False
 
-    def judged(self, comparison: Comparison, poses: Candidates) -> tuple[Tensor, Candidates]:
+    def judged(self, comparison: Comparison, poses: Candidates, shells: int | None = None) -> tuple[Tensor, Candidates]:
         """Return the log likelihoods (n, k) of poses, up to a constant a pair, and the poses corrected, in their order.
 
         Places that a search left over, of score minus infinity, keep it.
+
+        Parameters
+        ----------
+        shells
+            Highest shell of the scores that the judge is told, where the poses are off by more than higher ones bear;
+            that of the filter unless given.
         """
         assert comparison.sharpness is not None
         band = Band.up_to(comparison.box, SHELLS, comparison.reference.device)
-        scores = rescored(comparison, poses, self.shells).scores
+        scores = rescored(comparison, poses, self.shells if shells is None else shells).scores
         searched = comparison.sharpness[:, None] * torch.where(poses.scores.isfinite(), scores, -torch.inf)
         best = searched.amax(dim=1, keepdim=True)
         data = comparison.within(band)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.finish import at_priors, compare, finish
+from gumnet.alignment.matched import matched_aligner
 from gumnet.alignment.score import Candidates
 from gumnet.errors import InputError
 from gumnet.model.gumnet import GumNet
-from gumnet.model.matched_filter import MatchedFilter
-from gumnet.model.weights import load_model
+from gumnet.model.matched_filter import MatchedFilter, load_filter
+from gumnet.model.shipped import GUMNET, shipped_weights
+from gumnet.model.weights import is_filter, load_model
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
 if TYPE_CHECKING:
-    from gumnet.alignment.aligner import Model
+    from gumnet.alignment.aligner import Aligner, Model
+
+_OTHER = "use method 'matched'"
 
 
 @dataclass(frozen=True)
 class LearnedAligner:
-    """Poses from Gum-Net; with a prior, the network is not asked and the prior is refined.
+    """Poses from a Gum-Net of the paper's kind; with a prior, the network is not asked and the prior is refined.
 
     Parameters
     ----------
@@ -38,11 +42,6 @@ class LearnedAligner:
     options: AlignerOptions
     device: torch.device
     model: GumNet
-
-    @classmethod
-    def make(cls, options: AlignerOptions, device: torch.device) -> LearnedAligner:
-        """Return the aligner, with the network loaded if its path was given."""
-        return cls(options, device, as_network(options.model).to(device))
 
     def align(
         self,
@@ -75,22 +74,31 @@ class LearnedAligner:
         return Poses.of(rotations, shifts)
 
 
-def as_network(model: Model) -> GumNet:
-    """Return a Gum-Net: itself, or that of a file.
+def gumnet_aligner(options: AlignerOptions, device: torch.device) -> Aligner:
+    """Return what aligns with the network that the options name, or with the one that ships with the package.
+
+    A network of the paper's kind regresses poses. One of the kind that ships cleans the volumes, compares them in all
+    poses of a grid, and judges and corrects the best (docs/gumnet.md): the search goes round it.
 
     Raises
     ------
     InputError
-        If there is none, or another model was given.
+        If a file is named that holds neither.
     """
-    if model is None:
-        raise InputError(
-            "method 'gumnet' needs a model",
-            cure="train one with `gumnet train`, and give its model.safetensors as --model, or as model= in Python",
-        )
-    if isinstance(model, MatchedFilter):
-        raise InputError("method 'gumnet' takes a Gum-Net, not a matched filter", cure="use method 'matched'")
-    return model if isinstance(model, GumNet) else load_model(model)
+    model = as_model(options.model)
+    if isinstance(model, GumNet):
+        return LearnedAligner(options, device, model.to(device))
+    return matched_aligner(replace(options, model=model), device)
+
+
+def as_model(model: Model) -> GumNet | MatchedFilter:
+    """Return a network of method "gumnet": itself, that of a file, or the shipped one for None."""
+    if not isinstance(model, GumNet | MatchedFilter):
+        path = shipped_weights(GUMNET) if model is None else model
+        model = load_filter(path) if is_filter(path) else load_model(path)
+    if isinstance(model, MatchedFilter) and model.judge is None:
+        raise InputError("method 'gumnet' takes a network that judges poses, and this is a filter alone", cure=_OTHER)
+    return model
 
 
 def check_box(model: GumNet, box: int) -> None:

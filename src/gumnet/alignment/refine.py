@@ -151,6 +151,7 @@ def refine_in_growing_bands(
     judged = None
     for stage in plan:
         if stage.shells > lowest and judged is None and comparison.judging is not None:
+            peaks = found
             judged, _ = comparison.judging.judged(comparison, peaks)
             found = replace(peaks, scores=judged).best(1)
         before = found.best(found.scores.shape[1])

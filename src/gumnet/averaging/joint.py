@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from gumnet.alignment.learned import as_network, check_box
+from gumnet.alignment.learned import as_model, check_box
 from gumnet.alignment.matched import as_filter
 from gumnet.averaging.begin import Beginning, begin
 from gumnet.averaging.checkpoint import Checkpoint
@@ -23,6 +23,7 @@ from gumnet.averaging.result import Average, OnIteration, OnStart
 from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.journal import Journal
+from gumnet.model.gumnet import GumNet
 from gumnet.particles import Particles
 
 _GIVEN = "Both halves start from the map that was given: detail that it holds may be in both for that reason."
@@ -71,8 +72,9 @@ def average(
             )
     # Loaded once, and not for each half and iteration; and looked at before first maps take their time.
     if config.method == "gumnet":
-        model = as_network(config.model)
-        check_box(model, box)
+        model = as_model(config.model)
+        if isinstance(model, GumNet):
+            check_box(model, box)
         config = replace(config, model=model)
     elif config.method == "matched":
         config = replace(config, model=as_filter(config.model))

@@ -109,7 +109,7 @@ class Method:
         base = row.removesuffix(REFINED)
         refine = base not in _AS_PUBLISHED or row.endswith(REFINED)
         method = "gumnet" if base in NETWORKS else base
-        if method == "gumnet" and base not in models:
+        if method == "gumnet" and base not in models and base != "gumnet":  # which has weights that ship
             raise InputError(_NO_WEIGHTS)
         made = cls(method, replace(setting, refine=refine, model=models.get(base)))
         # Once here, so that weights that are not there are said before any work.

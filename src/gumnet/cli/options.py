@@ -245,11 +245,7 @@ def check_limits(
 
 
 def check_model(method: str, model: Path | None) -> None:
-    """Raise `InputError` unless a model is given for the method that needs one, and for none that takes none."""
-    if method == "gumnet" and model is None:
-        raise InputError(
-            "--method gumnet needs weights", cure="give --model model.safetensors, as gumnet train wrote it"
-        )
+    """Raise `InputError` where a model is given for a method that takes none."""
     if method not in ("gumnet", "matched") and model is not None:
         raise InputError(f"--method {method} uses no --model", cure="leave it out, or give --method gumnet or matched")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, bad_list_beside, say
 
@@ -13,7 +14,9 @@ def tune(
     *,
     out: Path,
     init: Path | None = None,
+    network: Literal["matched", "gumnet"] = "matched",
     steps: int | None = None,
+    minutes: float | None = None,
     resume: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
@@ -24,6 +27,7 @@ def tune(
     Example
         gumnet tune run_optimisation_set.star --out tuned
         gumnet tune --out new
+        gumnet tune --out new --network gumnet --device cuda --minutes 6
 
     The particles must have 2D tilt stacks, as RELION 5 and Warp write them: their even
     and odd tilts hold the same density with independent noise. Half of the particles
@@ -31,7 +35,7 @@ def tune(
     only if it tells the true rotation better there than the one it started from, by more
     than chance would have it. tuning.json says by how much.
 
-    Without PARTICLES a new filter is trained on simulated ones, as the one that ships was.
+    Without PARTICLES a new filter is trained on simulated ones, as those that ship were.
 
     Parameters
     ----------
@@ -42,33 +46,42 @@ def tune(
     init
         Filter to start from; unless given, the one that ships to tune, and none to train
         anew.
+    network
+        Which of the networks that ship: the filter of --method matched, or the smaller one
+        of --method gumnet.
     steps
-        Steps of the training: 400 to tune, which takes some 10 minutes on one core,
-        and 2100 without particles, which take 25.
+        Steps of the training: 400 to tune, which takes some 10 minutes on one core;
+        without particles 2100, which take 25 and more, or 3000 large ones on a GPU.
+    minutes
+        End after so long whatever steps are left; the step size falls with the time.
     resume
         Go on after the last checkpoint of the run in OUT.
     """
-    common.start()
+    device = common.start()
     from gumnet.model.matched_filter import load_filter
     from gumnet.training.checkpoint import MODEL
-    from gumnet.training.contrast_config import ContrastConfig
+    from gumnet.training.contrast_config import ContrastConfig, training_config
 
     def told(settings: ContrastConfig) -> ContrastConfig:
-        return replace(settings, seed=common.first_seed, steps=settings.steps if steps is None else steps)
+        count = settings.steps if steps is None else steps
+        return replace(settings, seed=common.first_seed, steps=count, minutes=minutes)
 
     if particles is None:
         from gumnet.training.contrast_loop import train_matched
 
         begun = None if init is None else load_filter(init)
         # A filter that was trained knows noise already.
-        settings = ContrastConfig() if begun is None else ContrastConfig(network=begun.config, denoising_steps=0)
-        train_matched(told(settings), out, init=begun, resume=resume, overwrite=output.overwrite)
+        settings = training_config(network, gpu=device.type == "cuda")
+        if begun is not None:
+            settings = replace(settings, network=begun.config, denoising_steps=0)
+        train_matched(told(settings), out, init=begun, resume=resume, overwrite=output.overwrite, device=device)
     else:
         from gumnet.alignment.matched import as_filter
+        from gumnet.model.shipped import shipped_weights
         from gumnet.training.tune import tune_matched, tuning_config
 
-        model = as_filter(init)
+        model = as_filter(shipped_weights(network) if init is None else init)
         data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite or resume)
         config = told(tuning_config(model))
         say(tune_matched(data, model, out, config, resume=resume, overwrite=output.overwrite).in_words())
-    say(f"the filter is in {out / MODEL}; to use it: --method matched --model {out / MODEL}")
+    say(f"the filter is in {out / MODEL}; to use it: --method {network} --model {out / MODEL}")

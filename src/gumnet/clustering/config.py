@@ -27,7 +27,7 @@ class ClusterConfig:
         How many classes; suggested (`gumnet.clustering.suggest`) unless given.
     method
         How the two particles of a pair are aligned: "exhaustive"; "matched", the same search on volumes that a learned
-        filter cleaned; "gumnet", which needs a model; the baselines "ht" and "fa"; or "poses", which puts all
+        filter cleaned; "gumnet"; the baselines "ht" and "fa"; or "poses", which puts all
         particles on one reference by the poses they have and searches nothing.
     linkage
         Distance of two groups: that of their farthest particles ("complete", as in the Gum-Net paper), the mean of all

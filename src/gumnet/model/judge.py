@@ -1,9 +1,9 @@
 """The second part of the shipped Gum-Net: it looks at both volumes in a hypothetical pose and judges it.
 
-A search scores a pose by a sum of products. Given the few poses that the search likes best, more can be asked of the two
-volumes at once: whether they agree everywhere, or by chance in a part. This network sees both volumes of a pair, put on
-each other, and their product, and says by how much the log likelihood of the pose should differ, and by what small
-rotation and shift the pose is off. Its last layer starts at 0: untrained, it changes nothing.
+A search scores a pose by a sum of products. Given the few poses that the search likes best, more can be asked of the
+two volumes at once: whether they agree everywhere, or by chance in a part. This network sees both volumes of a pair,
+put on each other, and their product, and says by how much the log likelihood of the pose should differ, and by what
+small rotation and shift the pose is off. Its last layer starts at 0: untrained, it changes nothing.
 """
 
 from __future__ import annotations
@@ -90,19 +90,27 @@ class Judge(nn.Module):
         """
         p, h = log_likelihood.shape
         seen = torch.stack([a, b, a * b], dim=2).flatten(0, 1)
+        if seen.device.type == "cpu":
+            # A quarter faster there, if the weights are laid out so too.
+            seen = seen.contiguous(memory_format=torch.channels_last_3d)
         told = torch.cat([described[:, None].expand(-1, h, -1), log_likelihood[..., None] / 8], dim=-1)
         out: Tensor = self.says(self.looks(seen).view(p, h, -1) + self.told(told)).to(torch.float32)
         return Verdict(out[..., 0], out[..., 1:4], out[..., 4:])
 
 
 def put_together(
-    values: Tensor, transfer: Tensor, particle: Tensor, particle_transfer: Tensor, weights: Tensor, shifts: Vectors,
+    values: Tensor,
+    transfer: Tensor,
+    particle: Tensor,
+    particle_transfer: Tensor,
+    weights: Tensor,
+    shifts: Vectors,
     band: Band,
 ) -> tuple[Tensor, Tensor]:
     """Return references and particles put on each other, each (p, h, M, M, M), on a grid of `GRID` points.
 
-    Both are seen where the other was observed, weighted so that the sum of their products over the voxels is the score of
-    the search within the shells that the grid holds, times the number of voxels.
+    Both are seen where the other was observed, weighted so that the sum of their products over the voxels is the score
+    of the search within the shells that the grid holds, times the number of voxels.
 
     Parameters
     ----------
@@ -129,7 +137,7 @@ def put_together(
 
 
 def laid_out(values: Tensor, band: Band) -> Tensor:
-    """Return half transforms (..., M, M, M // 2 + 1) with the values (..., K) of a band of box M, and their partners."""
+    """Return half transforms (..., M, M, M // 2 + 1) with the values (..., K) of a band of box M and their partners."""
     grid = band.box
     spectra = values.new_zeros(*values.shape[:-1], grid, grid, grid // 2 + 1)
     x, y, z = band.index.unbind(-1)

@@ -26,6 +26,7 @@ from gumnet.alignment.band import MODEL_ERROR, ShellPower, shell_power
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import resize, shell_indices, spread_shells, to_fourier, to_real
 from gumnet.io.atomic import write_whole
+from gumnet.model.convolution import convolve
 from gumnet.model.judge import GRID, Judge
 from gumnet.model.weights import FILTER, check_tensors, read_tensors, write_tensors
 from gumnet.types import Volumes, Weights
@@ -202,7 +203,7 @@ class MatchedFilter(nn.Module):
         return logs
 
     def described(self, power: ShellPower) -> Tensor:
-        """Return what the network is told of volumes, (n, grid // 2): the log of each shell's and of the whole signal-to-noise."""
+        """Return what the network is told of volumes: log signal-to-noise of shells and of the whole, (n, grid // 2)."""
         keep = slice(1, self.config.shells + 1)
         signal, noise = power.signal[:, keep], power.noise[:, keep]
         whole = signal.sum(-1, keepdim=True) / noise.sum(-1, keepdim=True).clamp_min(_TINY)
@@ -238,7 +239,7 @@ class MatchedFilter(nn.Module):
         hidden = seen
         turns = None if self.condition is None else self.condition(self.described(power)).view(n, -1, 2, c, 1, 1, 1)
         for i, convolution in enumerate(self.convolutions):
-            hidden = convolution(hidden)
+            hidden = convolve(convolution, hidden)
             if i < len(self.convolutions) - 1:
                 if turns is not None:
                     hidden = torch.addcmul(turns[:, i, 1].to(hidden), hidden, 1 + turns[:, i, 0].to(hidden))

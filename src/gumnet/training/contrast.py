@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.spectrum import as_complex
+from gumnet.devices import fast_bfloat16
 from gumnet.geometry.fourier import to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from gumnet.model.judge import Verdict, put_together, residual_loss
@@ -45,7 +46,8 @@ _GROUPS_AT_ONCE = {"cpu": 1, "cuda": 16}
 
 def clean(model: MatchedFilter, views: Views, config: ContrastConfig) -> Cleaned:
     """Return the views as the filter leaves them."""
-    with torch.autocast(views.volumes.device.type, torch.bfloat16, enabled=config.half_precision):
+    device = views.volumes.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.half_precision and fast_bfloat16(device)):
         return Cleaned.of(model, views.volumes, views.transfer)
 
 
@@ -123,7 +125,8 @@ def contest(
 
     wrong = random_rotations(n * config.mined, generator=generator, dtype=torch.float32).view(n, config.mined, 3, 3)
     with torch.no_grad():
-        coarse = waves.to(torch.bfloat16) if config.half_precision else waves
+        half = config.half_precision and fast_bfloat16(waves.device)
+        coarse = waves.to(torch.bfloat16) if half else waves
         some = _GROUPS_AT_ONCE[views.volumes.device.type]
         parts = [range(i, min(i + some, n // v)) for i in range(0, n // v, some)]
         found = torch.cat([_mine(cleaned, pairs, wrong, coarse, part, v) for part in parts])
@@ -151,7 +154,8 @@ def judge_loss(
     The cross entropy of the true rotation among those that were kept, each at its best shift, and how far the
     corrections of the true one are from true. The filter learns nothing of it: what is judged is taken as it is.
     """
-    assert model.judge is not None and views.shifts is not None
+    assert model.judge is not None
+    assert views.shifts is not None
     box, pairs = cleaned.band.box, found.pairs
     with torch.no_grad():
         top, place = found.scores.max(dim=-1)
@@ -167,7 +171,8 @@ def judge_loss(
         truth = second - (found.truth @ first[..., None])[..., 0]
         missed = (truth - shifts[:, 0]) / box
         near = (missed.norm(dim=-1) < _FOUND).float()
-    with torch.autocast(top.device.type, torch.bfloat16, enabled=config.half_precision):
+    half = config.half_precision and fast_bfloat16(top.device)
+    with torch.autocast(top.device.type, torch.bfloat16, enabled=half):
         verdict = model.judge(*put, described, searched)
     logits = searched + verdict.log_likelihood
     contrast = logits.logsumexp(dim=1) - logits[:, 0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from gumnet.errors import InputError
 from gumnet.model.matched_filter import MatchedFilterConfig
@@ -48,7 +50,7 @@ class ContrastConfig:
         Largest step size of Adam, and the share of the steps until it is reached; it falls to 0 along a cosine, in both
         parts of the training.
     half_precision
-        Whether the convolutions run in bfloat16.
+        Whether the convolutions run in bfloat16, where the machine is fast at it.
     save_every
         Steps between checkpoints.
     minutes
@@ -117,3 +119,33 @@ class ContrastConfig:
         for name, (fits, cure) in ranges.items():
             if not fits:
                 raise InputError(f"{name} is {getattr(self, name)}", cure=cure)
+
+
+NETWORKS: Mapping[str, MatchedFilterConfig] = MappingProxyType(
+    {
+        # 42 thousand weights clean, half a million judge.
+        "matched": MatchedFilterConfig(judged=16),
+        # A tenth of the arithmetic in what cleans.
+        "gumnet": MatchedFilterConfig(grid=20, channels=8, kernels=(5, 3, 3, 3), judged=16),
+    }
+)
+"""The networks that ship, by the method that they are for."""
+_JITTER_DEGREES = {"matched": 7.0, "gumnet": 10.0}
+"""A judge sees poses as the search finds them: before refinement, which "gumnet" can do without, they are worse."""
+
+
+def training_config(network: str, *, gpu: bool = False) -> ContrastConfig:
+    """Return the settings with which a network that ships is trained.
+
+    Parameters
+    ----------
+    gpu
+        Larger steps, which keep a GPU busy and a CPU too long.
+    """
+    if network not in NETWORKS:
+        raise InputError(f"unknown network {network!r}", cure=f"use {' or '.join(NETWORKS)}")
+    config = ContrastConfig(network=NETWORKS[network], jitter_degrees=_JITTER_DEGREES[network])
+    if not gpu:
+        return config
+    groups = 32 if network == "matched" else 48
+    return replace(config, groups=groups, steps=3000, denoising_steps=400, structures=896, microscopes=512)

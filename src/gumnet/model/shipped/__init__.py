@@ -6,6 +6,8 @@ from pathlib import Path
 
 MATCHED = "matched"
 """The learned matched filter, see ``matched.md``."""
+GUMNET = "gumnet"
+"""The Gum-Net of method "gumnet", see ``gumnet.md``."""
 
 
 def shipped_weights(name: str) -> Path:
