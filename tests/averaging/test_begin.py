@@ -55,7 +55,8 @@ def test_noise_alone_is_noted() -> None:
     assert not beginning.together
 
 
-def test_together_is_one_map_of_all() -> None:
+def test_together_is_one_map_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 4, 1.0, 0.7), Phase(4, 5, 0.5, 0.7)))
     heard: list[str] = []
     particles = assign_half_sets(noise(12), 0)
     halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]

@@ -156,6 +156,21 @@ def test_images_are_found_from_the_project_folder_and_by_absolute_name(tmp_path:
     assert torch.equal(relion_particles(tmp_path / "optimisation_set.star").read_volumes([0])[0], volumes[1])
 
 
+def test_a_name_that_no_file_can_have_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    volumes, long = stack(tmp_path), "1@" + 300 * "["
+    with pytest.raises(InputError, match="no such file: rlnImageName 1@"):
+        relion_particles(star(tmp_path / "p.star", {"rlnImageName": [long]}))
+    particles = relion_particles(star(tmp_path / "p.star", {"rlnImageName": [long, NAMES[1]]}))
+    assert torch.equal(particles.read_volumes([1])[0], volumes[1])
+    with pytest.raises(InputError, match="no such file, but the table names it for"):
+        particles.read_volumes([0])
+    (tmp_path / "set.star").write_text(f"data_\n\n_rlnTomoParticlesFile {long}\n")
+    with pytest.raises(InputError, match="no such file: rlnTomoParticlesFile"):
+        relion_particles(tmp_path / "set.star")
+    with pytest.raises(InputError, match="no such file"):
+        relion_particles(tmp_path / long)
+
+
 def test_voxel_size_comes_from_the_call_the_table_or_the_images(tmp_path: Path) -> None:
     stack(tmp_path)
     image: dict[str, list[object]] = {"rlnImageName": NAMES[:1]}

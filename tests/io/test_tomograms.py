@@ -123,6 +123,9 @@ def test_a_block_and_a_file_that_are_not_there_are_named(tmp_path: Path) -> None
     write_star(tmp_path / "v.star", {"particles": global_table()})
     with pytest.raises(InputError, match="there is no data_global"):
         read_tomograms(tmp_path / "v.star")
+    write_star(tmp_path / "w.star", {"global": global_table(rlnTomoTiltSeriesStarFile=300 * "a")})
+    with pytest.raises(InputError, match="no such file: rlnTomoTiltSeriesStarFile a"):
+        read_tomograms(tmp_path / "w.star")
 
 
 def test_a_broken_matrix_is_shown(tmp_path: Path) -> None:

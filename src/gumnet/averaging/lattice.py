@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -70,22 +71,20 @@ class Lattice:
         frequencies = self.band.frequencies.cpu() * (PADDING * self.band.box)
         for rows in torch.split(torch.arange(len(rotations)), max(1, _AT_ONCE // count)):
             part = spectra[rows].cpu()
-            values = torch.stack([part[:, :count], part[:, count:], precision[rows].cpu()], dim=-1).reshape(-1, 3)
+            values = [each.flatten() for each in (part[:, :count], part[:, count:], precision[rows].cpu())]
             # A(R^-1 k) was read there: q = R^T k.
             points = torch.einsum("mj,rji->rmi", frequencies, rotations[rows].cpu().float()).reshape(-1, 3) + self.half
             below = points.floor()
-            above = points - below
-            corner = below.long()
-            for z in (0, 1):
-                for y in (0, 1):
-                    for x in (0, 1):
-                        weight = (
-                            (above[:, 0] if x else 1 - above[:, 0])
-                            * (above[:, 1] if y else 1 - above[:, 1])
-                            * (above[:, 2] if z else 1 - above[:, 2])
-                        )
-                        index = ((corner[:, 2] + z) * self.side + corner[:, 1] + y) * self.side + corner[:, 0] + x
-                        sums.index_add_(0, index, values * weight[:, None])
+            above = (points - below).T.contiguous()
+            beside = 1 - above, above
+            x0, y0, z0 = below.T.int()
+            corner = (z0 * self.side + y0) * self.side + x0
+            for z, y, x in product((0, 1), repeat=3):
+                weight = beside[x][0] * beside[y][1] * beside[z][2]
+                index = corner + ((z * self.side + y) * self.side + x)
+                # Column by column: torch adds numbers four times as fast as short rows of them.
+                for column, each in enumerate(values):
+                    sums[:, column].index_add_(0, index, each * weight)
 
     def common_power(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the power of a coefficient that two sums of different particles have in common, (S + 1,).

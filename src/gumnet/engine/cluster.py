@@ -11,9 +11,11 @@ import re
 import sys
 import time
 import tomllib
+from asyncio import CancelledError
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -38,6 +40,12 @@ _RUNNERS: dict[str, Runner] = {}
 """In a worker: what does the batches of the run it works for."""
 _ONE_AT_A_TIME = Lock()
 """A worker with several threads would run several batches on one device."""
+_HELD: list[str] = []
+"""In a worker: the keys of its answers, until they are fetched."""
+_HELD_AT_MOST = 1
+"""Answers are lost with the worker that holds them. One may be on its way while the next batch is done, so that what a
+dead worker costs is less than two batches."""
+_LOOK_AGAIN_SECONDS = 0.002
 
 
 class DaskCluster:
@@ -93,16 +101,15 @@ class DaskBackend:
     def __init__(
         self, work: Work, cluster: DaskCluster, device: str, threads: int | None = None, *, stays: bool = False
     ) -> None:
-        from distributed import as_completed
-
         self._cluster, self._client, self._stays = cluster, cluster.client, stays
         self._device, self._threads = device, threads
         self._workers, self._count_again = 0, 0.0
         self._token = uuid4().hex
         # A task, not scattered data: what is lost with a worker is made again from it.
         self._work = self._client.submit(bytes, pickle.dumps(work), key=f"gumnet-work-{self._token}", pure=False)
-        self._tickets: dict[str, int] = {}
-        self._finished = as_completed(with_results=False, raise_errors=False, loop=self._client.loop)
+        self._out: set[int] = set()
+        # With its future each: until that goes, the worker holds the answer too, and waits before it does much more.
+        self._fetched: SimpleQueue[tuple[Answer, Future]] = SimpleQueue()
 
     @property
     def slots(self) -> int:
@@ -114,39 +121,67 @@ class DaskBackend:
 
     def submit(self, ticket: int, rows: Sequence[int]) -> None:
         """Send a batch."""
-        key = f"gumnet-{self._token}-{ticket}"
+        key = _key(self._token, ticket)
         settings = (self._token, self._work, self._device, self._threads)
         future = self._client.submit(_answer, *settings, ticket, rows, key=key, pure=False, priority=-ticket)
-        self._tickets[key] = ticket
-        self._finished.add(future)
+        self._out.add(ticket)
+        self._client.loop.add_callback(self._fetch, ticket, future)
+
+    async def _fetch(self, ticket: int, future: Future) -> None:
+        """Fetch an answer when it is there; one that is lost on the way, and made again, keeps no other waiting."""
+        try:
+            answer = Answer.from_bytes(await self._client.gather(future, asynchronous=True))
+        except (Exception, CancelledError) as error:
+            answer = Answer(ticket, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        self._fetched.put((answer, future))
 
     def next(self) -> Answer:
         """Wait for an answer. Dask itself tries a batch again whose worker died, and says so if that fails."""
-        future: Future = next(self._finished)
-        ticket = self._tickets.pop(future.key)
-        error = future.exception()
-        if error is not None:
-            return Answer(ticket, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
-        return Answer.from_bytes(future.result())
+        answer, _ = self._fetched.get()
+        self._out.remove(answer.ticket)
+        return answer
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         # Batches that nobody waits for any more would be done first.
-        if self._tickets or not self._stays:
+        if self._out or not self._stays:
             self._cluster.close()
 
 
 def _answer(token: str, work: bytes, device: str, threads: int | None, ticket: int, rows: Sequence[int]) -> bytes:
     """Do a batch, in a worker; the first of a run makes ready for the others."""
     with _ONE_AT_A_TIME:
+        _wait_until_fetched(_key(token, ticket))
         if token not in _RUNNERS:
             _RUNNERS.clear()
             if threads is not None:
                 torch.set_num_threads(threads)
             _RUNNERS[token] = Runner(pickle.loads(work), resolve_device(device))
         return _RUNNERS[token].answer(ticket, rows).to_bytes()
+
+
+def _key(token: str, ticket: int) -> str:
+    """Return what Dask calls a batch."""
+    return f"gumnet-{token}-{ticket}"
+
+
+def _wait_until_fetched(following: str) -> None:
+    """Wait, in a worker, until it holds few enough answers to go on with another batch.
+
+    Dask forgets a task when its result was fetched and nobody wants it any more; until then the worker that did it is
+    the only one that has it.
+    """
+    from distributed import Status, get_worker
+
+    worker = get_worker()
+    while worker.status in (Status.running, Status.paused):
+        _HELD[:] = [key for key in _HELD if key in worker.state.tasks and key != following]
+        if len(_HELD) <= _HELD_AT_MOST:
+            break
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    _HELD.append(following)
 
 
 def _cluster(where: str) -> Any | None:

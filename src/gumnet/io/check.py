@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from gumnet.errors import InputError
 def existing_file(path: str | Path, what: str) -> Path:
     """Return ``path`` if it is a file that exists; ``what`` says what was wanted, as in "a volume"."""
     path = Path(path)
-    if not path.exists():
+    # `Path.exists` raises for names that no file system takes, such as one of 300 letters.
+    if not os.path.exists(path):
         raise InputError("no such file", cure="check the name and the folder", path=path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"is a folder, {what} is wanted", cure="give a file", path=path)
     return path
 

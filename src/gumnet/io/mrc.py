@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -209,7 +210,7 @@ class MrcSource:
 
 def existing_particle(path: Path, name: str) -> Path:
     """Return the path of the file of the particle called ``name``, if it exists."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(
             f"no such file, but the table names it for {name}",
             cure="check the folder, or leave it out with --skip-bad",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def find_upwards(star: Path, name: str) -> Path | None:
     """
     here = star.absolute().parent
     folders = [Path(here.anchor)] if Path(name).is_absolute() else [here, *here.parents, Path.cwd()]
-    return next((folder for folder in folders if (folder / name).exists()), None)
+    return next((folder for folder in folders if os.path.exists(folder / name)), None)
 
 
 def require_columns(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:

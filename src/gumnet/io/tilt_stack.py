@@ -8,6 +8,7 @@ multiplied are multiplied here. RELION's stacks hold the visible tilts alone, Wa
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,7 @@ class _Reconstruction:
 
     def _images(self, particle: TiltParticle) -> tuple[Tensor, Tensor]:
         """Return the images (v, N, N) of the tilts in use, and which tilts of the series these are, (v,)."""
-        if not particle.stack.is_file():
+        if not os.path.isfile(particle.stack):
             raise InputError(
                 f"no such file, which {_IMAGE} names", cure="check the folder of the stacks", path=particle.stack
             )
@@ -233,7 +234,7 @@ def tilt_stack_sources(
 
 def _box(stacks: Sequence[Path]) -> int:
     """Return the side of the images, from the first stack that is there."""
-    found = next((stack for stack in stacks if stack.is_file()), None)
+    found = next((stack for stack in stacks if os.path.isfile(stack)), None)
     if found is None:
         raise InputError(f"no such file, which {_IMAGE} names", cure="check the folder of the stacks", path=stacks[0])
     return read_header(found).shape[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def tomogram_files(paths: Sequence[Path]) -> TomogramFiles:
     named: dict[str, Path] = {}
     files: list[Path] = []
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError("no such file", cure="check the name and the folder", path=path)
         if path.suffix.lower() == ".star":
             named.update(_from_table(path))

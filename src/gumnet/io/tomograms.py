@@ -8,6 +8,7 @@ Either way ``x_image = P x_tomogram``. Only the rotation part of P is kept: the 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,7 @@ def _tilt_table(row: pd.Series, name: str, blocks: dict[str, pd.DataFrame], path
     # Its names start from the project folder, in or below which the table is.
     file = str(row[SERIES_FILE])
     folders = [path.absolute().parent, *path.absolute().parents, Path.cwd()]
-    found = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    found = next((folder / file for folder in folders if os.path.isfile(folder / file)), None)
     if found is None:
         raise InputError(
             f"no such file: {SERIES_FILE} {file} of tomogram {name}",

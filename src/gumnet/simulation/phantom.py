@@ -8,6 +8,7 @@ correlation with itself in other poses are those of real complexes in the same b
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ _ATTEMPTS = 1000
 _COARSE_BOX = 16
 _GRID_SIZE = 576  # neighbours about 30 degrees apart
 _DESIGN_BOX = 32  # the box in whose voxels the lengths below are given
+_TURNS_AT_ONCE = 16
 _STEP = 2.0  # of a chain, from blob to blob
 _EXTENT = 0.44  # farthest blob from the centre, in units of the box
 _VOXELS_PER_BLOB = 6.0
@@ -51,13 +53,7 @@ def phantom(seed: int, box: int, voxel_size_angstrom: float = 12.0) -> Volume:
         raise InputError(f"a box of {box} voxels is too small for a phantom", cure="use a box of 8 or more")
     if not voxel_size_angstrom > 0:
         raise InputError(f"a voxel size of {voxel_size_angstrom} A is not possible", cure="give one above 0")
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(_ATTEMPTS):
-        draw = _draw(generator)
-        reaches_out = bool((draw[0].norm(dim=1) > _EXTENT * _DESIGN_BOX).any())
-        if not reaches_out and self_correlation(_render(*draw, _COARSE_BOX)) < SELF_CORRELATION_LIMIT:
-            return _render(*draw, box)
-    raise RuntimeError(f"no asymmetric phantom in {_ATTEMPTS} draws from seed {seed}")
+    return _render(*_first_asymmetric(seed), box)
 
 
 def phantoms(n: int, box: int, voxel_size_angstrom: float = 12.0, *, seed: int = 0) -> Volumes:
@@ -83,6 +79,37 @@ def self_correlation(
     turned = turned - turned.mean(dim=1, keepdim=True)
     own = volume.flatten() - volume.mean()
     return float(((turned @ own) / (turned.norm(dim=1) * own.norm())).max())
+
+
+@lru_cache(maxsize=128)
+def _first_asymmetric(seed: int) -> tuple[Vectors, Tensor, Tensor]:
+    """Return the first draw (see `_draw`) from a seed that is not too much like itself; not to be changed.
+
+    It does not depend on the box, and finding it is nearly all that a phantom costs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(_ATTEMPTS):
+        draw = _draw(generator)
+        reaches_out = bool((draw[0].norm(dim=1) > _EXTENT * _DESIGN_BOX).any())
+        if not reaches_out and not _looks_like_itself(_render(*draw, _COARSE_BOX)):
+            return draw
+    raise RuntimeError(f"no asymmetric phantom in {_ATTEMPTS} draws from seed {seed}")
+
+
+def _looks_like_itself(volume: Volume) -> bool:
+    """Return whether `self_correlation` reaches the limit; small turns, the likeliest to, are tried first."""
+    return any(
+        self_correlation(volume, rotations=part) >= SELF_CORRELATION_LIMIT for part in _turns().split(_TURNS_AT_ONCE)
+    )
+
+
+@lru_cache(maxsize=1)
+def _turns() -> Rotations:
+    """Return the turns of the grid that count, shape (n, 3, 3), small ones first."""
+    grid = super_fibonacci(_GRID_SIZE, dtype=torch.float32)
+    angles = angular_distance_degrees(grid, torch.eye(3))
+    order = angles.argsort()
+    return grid[order[angles[order] > _FAR_DEGREES]]
 
 
 def _uniform(low: float, high: float, generator: torch.Generator, *shape: int) -> Tensor:
