@@ -203,7 +203,7 @@ class MatchedFilter(nn.Module):
         return logs
 
     def described(self, power: ShellPower) -> Tensor:
-        """Return what the network is told of volumes: log signal-to-noise of shells and of the whole, (n, grid // 2)."""
+        """Return what the network is told of volumes, log signal-to-noise of shells and the whole, (n, grid // 2)."""
         keep = slice(1, self.config.shells + 1)
         signal, noise = power.signal[:, keep], power.noise[:, keep]
         whole = signal.sum(-1, keepdim=True) / noise.sum(-1, keepdim=True).clamp_min(_TINY)
