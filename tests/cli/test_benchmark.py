@@ -12,7 +12,7 @@ import torch
 
 from gumnet.benchmark import speed, structures
 from gumnet.benchmark.record import read_record
-from gumnet.cli import benchmark_accuracy
+from gumnet.cli import benchmark_accuracy, benchmark_averaging
 from gumnet.cli.main import main
 from gumnet.geometry.fourier import resize
 from gumnet.io.mrc import write_map
@@ -94,6 +94,37 @@ def test_accuracy_that_was_stopped_goes_on_as_it_began(
         assert main([*call, "--resume"]) == 0
     assert (out / "accuracy.json").exists()
     assert not journal_path(out).exists()
+
+
+def test_averaging_that_was_stopped_goes_on_as_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    call = ["benchmark", "averaging", "--out", str(out), "--quick", "--particles", "4", "--methods", "true"]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark_averaging, "_say_cell", stop)
+        assert main(call) == 130
+    assert journal_path(out).exists()
+    assert not out.exists()
+    capsys.readouterr()
+    assert main([*call, "--resume", "--seed", "1"]) == 2
+    assert "the run began with --seed 0, now it is 1" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("gumnet.benchmark.averaging._averaged", stop)  # the average is in the journal
+        assert main([*call, "--resume"]) == 0
+    assert [cell["method"] for cell in read_record(out / "averaging.json")["cells"]] == ["true"]
+    assert not journal_path(out).exists()
+
+
+@pytest.mark.parametrize("what", ["accuracy", "averaging", "speed"])
+def test_help_begins_with_an_example(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", what, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.index("Example") < text.index(f"gumnet benchmark {what} --out {what}") < text.index("Parameters")
 
 
 def test_averaging_and_speed_write_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

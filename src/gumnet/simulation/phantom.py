@@ -99,7 +99,8 @@ def _first_asymmetric(seed: int) -> tuple[Vectors, Tensor, Tensor]:
 def _looks_like_itself(volume: Volume) -> bool:
     """Return whether `self_correlation` reaches the limit; small turns, the likeliest to, are tried first."""
     return any(
-        self_correlation(volume, rotations=part) >= SELF_CORRELATION_LIMIT for part in _turns().split(_TURNS_AT_ONCE)
+        self_correlation(volume, rotations=part) >= SELF_CORRELATION_LIMIT
+        for part in torch.split(_turns(), _TURNS_AT_ONCE)
     )
 
 
