@@ -82,7 +82,9 @@ def test_finer_shells_of_halves_that_started_from_one_map_count_by_themselves() 
     box, voxel, shared = 32, 10.0, 7
     curve = torch.zeros(box // 2 + 1, dtype=torch.float64)
     curve[: shared + 3] = 0.5
-    assert claimed_resolution_angstrom(curve, voxel, box, shared_shells=shared) == resolution_angstrom(curve, voxel, box)
+    assert claimed_resolution_angstrom(curve, voxel, box, shared_shells=shared) == resolution_angstrom(
+        curve, voxel, box
+    )
     # In a mask that leaves 2 % of their 1,800 coefficients independent, 0.5 is three deviations of noise.
     few = claimed_resolution_angstrom(curve, voxel, box, fraction=0.02, shared_shells=shared)
     assert few == voxel * box / shared

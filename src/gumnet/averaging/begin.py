@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.score import default_mask
@@ -18,17 +17,19 @@ from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
+from gumnet.geometry.fourier import shell_sums, to_fourier
 from gumnet.geometry.symmetry import point_group
+from gumnet.geometry.warp import warp
 from gumnet.particles import Particles
+from gumnet.symmetry.angular import angular_part
 from gumnet.types import Volume
 
 START_SHIFT = 1 / 8
 """Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with
 the third power of it, and the iterations that follow search further."""
 AGREEMENT = 0.5
-"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one
-structure. Put on each other up to shell 7 (four complexes in boxes of 32): maps of one structure with noise 0.91 to
-0.99, of different ones 0.24 to 0.44, of noise alone 0.24 to 0.25."""
+"""Correlation of the first maps of two halves, within their band and without their spherical averages, from which on
+they count as one structure."""
 LEAST_EVIDENCE = 0.3
 """Evidence of a particle, in natural units, from which on first maps tell more than noise does: pure noise has none,
 but for chance."""
@@ -37,9 +38,14 @@ _DOUBT = (
     "First maps explain the particles hardly better than noise does (evidence {:.2f} a particle): there may be no "
     "structure, or too few particles for their signal-to-noise."
 )
+_APART = (
+    "The halves, each by itself, found first maps that do not agree (correlation of their shapes {:.2f}; maps of one "
+    "structure reach 0.5 or more)."
+)
 MOST_FOR_ONE = 20_000
 """Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand, and what is
 kept of each for all steps takes up to 30 KB."""
+_TINY = 1e-20
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
@@ -143,15 +149,15 @@ def begin(
         notes += [note for one in found for note in one.notes]
         # One half may have been sure of its poses earlier than the other.
         shells = min(one.shells for one in found)
-        agreement = _agreement(found[0].maps[0], found[1].maps[0], shells)
+        agreement = agreement_of_shapes(found[0].maps[0], found[1].maps[0], shells)
         weakest = min(one.evidence for one in found)
         if weakest < LEAST_EVIDENCE:
             notes.append(_DOUBT.format(weakest))
         if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
             if agreement < AGREEMENT:
-                notes.append(f"The first maps of the halves, found apart, do not agree (correlation {agreement:.2f}).")
+                notes.append(_APART.format(agreement))
             return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
-        notes.append(f"The halves found first maps that do not agree (correlation {agreement:.2f}).")
+        notes.append(_APART.format(agreement))
     both = find(everyone, config, "all particles", 1, on_start, kept)
     notes += [STARTED_TOGETHER.format(both.shells), *both.notes]
     if both.evidence < LEAST_EVIDENCE:
@@ -159,9 +165,17 @@ def begin(
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
 
 
-def _agreement(first: Volume, second: Volume, shells: int) -> float:
-    """Return the correlation of two maps put on each other, within shells 1 ... ``shells``."""
+def agreement_of_shapes(first: Volume, second: Volume, shells: int) -> float:
+    """Return the correlation of two maps (N, N, N) put on each other, within shells 1 ... ``shells``.
+
+    Without their spherical averages: particles in random orientations make a ball, and two balls are alike however
+    little was found of the structure.
+    """
     box = first.shape[-1]
     aligner = make_aligner("exhaustive", AlignerOptions(max_frequency=shells / box), torch.device("cpu"))
-    score: Tensor = aligner.align(first[None], second[None], None, None).scores
-    return float(score)
+    pose = aligner.align(first[None], second[None], None, None).to(dtype=torch.float32)
+    placed = warp(second[None].float(), pose.rotations, pose.shifts, oversampling=2)[0]
+    spectra = to_fourier(angular_part(torch.stack([first.float(), placed])).volumes.double())
+    within = [shell_sums(values, box)[1 : shells + 1].sum() for values in (spectra.abs() ** 2)]
+    common = shell_sums((spectra[0] * spectra[1].conj()).real, box)[1 : shells + 1].sum()
+    return float(common / (within[0] * within[1]).sqrt().clamp_min(_TINY))

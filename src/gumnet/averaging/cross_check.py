@@ -23,9 +23,10 @@ from gumnet.symmetry.judge import CHANCE, CHANCE_DEVIATIONS, LEAST_AGREEMENT, ag
 from gumnet.types import Mask, Rotations, Volumes
 
 _ONLY_BAND = (
-    "The halves agree no further than the map of all particles that both started from, {:.0f} A: its noise may do as "
-    "much, so this agreement does not show that the poses are right."
+    "The halves agree no further than the map that both started from, {:.0f} A: its own detail may do as much, so this "
+    "agreement does not show that the poses are right."
 )
+_SAME_ANGSTROM = 1e-6
 
 
 def cross_checked(made: Average, particles: Particles, config: AverageConfig, place: Place | None = None) -> Average:
@@ -62,9 +63,10 @@ def cross_checked(made: Average, particles: Particles, config: AverageConfig, pl
     box, voxel = particles.box, particles.voxel_size_angstrom
     if found.is_doubtful:
         notes = (*notes, found.words())
-    elif made.shared_shells and made.resolution_angstrom >= voxel * box / made.shared_shells - 1e-6:
-        if math.isfinite(made.resolution_angstrom):
-            notes = (*notes, _ONLY_BAND.format(voxel * box / made.shared_shells))
+    elif (
+        made.shared_shells and voxel * box / made.shared_shells - _SAME_ANGSTROM <= made.resolution_angstrom < math.inf
+    ):
+        notes = (*notes, _ONLY_BAND.format(voxel * box / made.shared_shells))
     return replace(made, notes=notes, reproduced=found)
 
 

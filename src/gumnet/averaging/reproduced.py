@@ -22,8 +22,8 @@ from gumnet.geometry.so3 import angular_distance_degrees
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.types import Mask, Rotations
 
-MOST_CHECKED = 100
-"""Particles of a half that are searched again, drawn at random from more: their share is known to 5 % then."""
+MOST_CHECKED = 50
+"""Particles of a half that are searched again, drawn at random from more: the share of a hundred is known to 5 %."""
 LEAST_CHECKED = 10
 """With fewer in all, a share says nothing."""
 LEAST_RIGHT = 0.5
@@ -69,8 +69,8 @@ class Reproduced:
         if not self.is_doubtful:
             return f"{found}."
         return (
-            f"Most poses are likely wrong, and the map with them. {found}: the halves do not agree on the structure. "
-            "More particles, a known map to start from (--initial) or another seed may help."
+            f"Most poses are likely wrong, and the map with them. {found}. What the half maps agree on may be a shape "
+            "without orientation. More particles, a known map to start from (--initial) or another --seed may help."
         )
 
 
