@@ -57,7 +57,7 @@ def test_right_poses_are_found_again_and_nothing_is_noted(simulation: Simulation
     assert checked.reproduced.checked == COUNT
     assert checked.reproduced.share > 0.9
     assert checked.notes == ()
-    assert any(f"Of {COUNT} particles, " in words for words in sureness_section(checked).paragraphs)
+    assert any(f"of {COUNT} particles (" in words for words in sureness_section(checked).paragraphs)
     assert any(name.startswith("Poses found again") for name, _ in key_figures(checked))
 
 

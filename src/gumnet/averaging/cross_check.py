@@ -62,7 +62,7 @@ def cross_checked(made: Average, particles: Particles, config: AverageConfig, pl
     notes = made.notes
     box, voxel = particles.box, particles.voxel_size_angstrom
     if found.is_doubtful:
-        notes = (*notes, found.words())
+        notes = (*notes, found.words(given=config.initial is not None))
     elif (
         made.shared_shells and voxel * box / made.shared_shells - _SAME_ANGSTROM <= made.resolution_angstrom < math.inf
     ):

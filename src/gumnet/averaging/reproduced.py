@@ -60,18 +60,19 @@ class Reproduced:
         """Whether most poses are wrong."""
         return self.checked >= LEAST_CHECKED and self.most_right < LEAST_RIGHT
 
-    def words(self) -> str:
-        """Return what it says, in a sentence or two."""
-        found = (
-            f"Of {self.checked} particles, {self.found_again} ({100 * self.share:.0f} %) find their orientation again, "
-            f"to {RIGHT_DEGREES:g}°, on the map of the half that they are not in"
+    def words(self, *, given: bool = False) -> str:
+        """Return what it says, in a sentence, and where most poses are wrong in another one what may help.
+
+        ``given`` is whether the halves started from a map that was given.
+        """
+        again = (
+            f"{self.found_again} of {self.checked} particles ({100 * self.share:.0f} %) find their orientation again, to "
+            f"{RIGHT_DEGREES:g}°, on the map of the half that they are not in"
         )
         if not self.is_doubtful:
-            return f"{found}."
-        return (
-            f"Most poses are likely wrong, and the map with them. {found}. What the half maps agree on may be a shape "
-            "without orientation. More particles, a known map to start from (--initial) or another --seed may help."
-        )
+            return f"{again}."
+        other = "another map to start from" if given else "a known map to start from (--initial) or another --seed"
+        return f"Most poses are likely wrong, and the map with them: only {again}. More particles may help, or {other}."
 
 
 def same_rotations(first: Rotations, second: Rotations, group: PointGroup) -> Mask:
