@@ -66,8 +66,8 @@ class Reproduced:
         ``given`` is whether the halves started from a map that was given.
         """
         again = (
-            f"{self.found_again} of {self.checked} particles ({100 * self.share:.0f} %) find their orientation again, to "
-            f"{RIGHT_DEGREES:g}°, on the map of the half that they are not in"
+            f"{self.found_again} of {self.checked} particles ({100 * self.share:.0f} %) find their orientation again, "
+            f"to {RIGHT_DEGREES:g}°, on the map of the half that they are not in"
         )
         if not self.is_doubtful:
             return f"{again}."
