@@ -95,6 +95,7 @@ def measure(structures: torch.Tensor, names: list[str], seed: int, options: argp
                 "shift": float(errors.shifts.mean()),
                 "shift_median": float(errors.shifts.median()),
                 "failures": errors.failure_rate,
+                "found_again": average.reproduced.share if average.reproduced else None,
                 "resolution_halves": average.resolution_angstrom,
                 "resolution_truth": resolution_angstrom(curve, VOXEL_SIZE_ANGSTROM, 32, KNOWN_STRUCTURE_THRESHOLD),
             }

@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gumnet.averaging.begin import Beginning, begin, find
+from gumnet.averaging.begin import AGREEMENT, Beginning, agreement_of_shapes, begin, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
+from gumnet.averaging.mask import low_pass
 from gumnet.averaging.start import SCHEDULE, Phase, StartConfig
 from gumnet.geometry.so3 import random_rotations
+from gumnet.geometry.warp import voxel_coordinates, warp
 from gumnet.particles import Particles
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import simulate
@@ -89,6 +91,25 @@ def test_the_start_does_not_draw_what_the_simulation_drew(monkeypatch: pytest.Mo
     everything = torch.cat([starts, made.truth.rotations]).flatten(1)
     distances = torch.cdist(everything, everything).fill_diagonal_(9.0)
     assert float(distances.min()) > 1e-6
+
+
+def test_balls_are_not_one_structure_however_alike(generator: torch.Generator) -> None:
+    """Particles in random orientations make a ball; two halves of them must not count as agreeing."""
+    radius = voxel_coordinates(BOX).norm(dim=-1)
+    noises = low_pass(torch.randn(2, BOX, BOX, BOX, generator=generator), 4 / BOX)
+    balls = [torch.exp(-((radius / 4) ** 2) / 2) + 0.02 * noise for noise in noises]
+    plain = torch.corrcoef(torch.stack([ball.flatten() for ball in balls]))[0, 1]
+    assert float(plain) > 0.95
+    assert agreement_of_shapes(balls[0], balls[1], 4, generator=generator) < AGREEMENT
+
+
+def test_one_structure_agrees_in_any_frame_and_two_do_not(generator: torch.Generator) -> None:
+    structures = torch.stack([phantom(0, BOX), phantom(1, BOX)])
+    shift = torch.tensor([[1.0, 0.0, -1.0]])
+    turned = warp(structures[:1], random_rotations(1, generator=generator).float(), shift, oversampling=2)[0]
+    noises = structures[0].std() * low_pass(torch.randn(2, BOX, BOX, BOX, generator=generator), 4 / BOX)
+    assert agreement_of_shapes(structures[0] + noises[0], turned + noises[1], 4, generator=generator) > 0.8
+    assert agreement_of_shapes(structures[0] + noises[0], structures[1] + noises[1], 4, generator=generator) < AGREEMENT
 
 
 def test_the_schedule_rises() -> None:

@@ -65,3 +65,26 @@ def test_the_curve_without_mask_is_proof_too() -> None:
     # 80 coefficients, of which a mask of 1 % of the box leaves less than one.
     assert math.isinf(claimed_resolution_angstrom(curve, 10.0, box, fraction=0.01))
     assert math.isfinite(claimed_resolution_angstrom(curve, 10.0, box, fraction=0.01, unmasked=curve))
+
+
+def test_halves_of_one_start_claim_no_more_than_its_band() -> None:
+    """Noise that both halves got from the start agrees within its band, and leaks a little beyond."""
+    box, voxel, shared = 32, 10.0, 7
+    curve = torch.zeros(box // 2 + 1, dtype=torch.float64)
+    curve[: shared + 1] = 0.8
+    assert claimed_resolution_angstrom(curve, voxel, box) < voxel * box / shared
+    assert claimed_resolution_angstrom(curve, voxel, box, shared_shells=shared) == voxel * box / shared
+    # What they do not even reach of it is not claimed either.
+    assert claimed_resolution_angstrom(curve, voxel, box, shared_shells=10) == resolution_angstrom(curve, voxel, box)
+
+
+def test_finer_shells_of_halves_that_started_from_one_map_count_by_themselves() -> None:
+    box, voxel, shared = 32, 10.0, 7
+    curve = torch.zeros(box // 2 + 1, dtype=torch.float64)
+    curve[: shared + 3] = 0.5
+    assert claimed_resolution_angstrom(curve, voxel, box, shared_shells=shared) == resolution_angstrom(
+        curve, voxel, box
+    )
+    # In a mask that leaves 2 % of their 1,800 coefficients independent, 0.5 is three deviations of noise.
+    few = claimed_resolution_angstrom(curve, voxel, box, fraction=0.02, shared_shells=shared)
+    assert few == voxel * box / shared

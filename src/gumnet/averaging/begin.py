@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.score import default_mask
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.frame import CHANCE_DRAWS
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
+from gumnet.geometry.fourier import shell_sums, to_fourier
 from gumnet.geometry.symmetry import point_group
+from gumnet.geometry.warp import warp
 from gumnet.particles import Particles
+from gumnet.resolution.phase_randomisation import randomise_phases
+from gumnet.symmetry.angular import angular_part, without_spherical_average
+from gumnet.symmetry.find import LEAST_SHARE
 from gumnet.types import Volume
 
 START_SHIFT = 1 / 8
 """Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with
 the third power of it, and the iterations that follow search further."""
 AGREEMENT = 0.5
-"""Constrained correlation of the first maps of two halves, within their band, from which on they count as one
-structure. Put on each other up to shell 7 (four complexes in boxes of 32): maps of one structure with noise 0.91 to
-0.99, of different ones 0.24 to 0.44, of noise alone 0.24 to 0.25."""
+"""Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure."""
 LEAST_EVIDENCE = 0.3
 """Evidence of a particle, in natural units, from which on first maps tell more than noise does: pure noise has none,
 but for chance."""
@@ -37,9 +41,14 @@ _DOUBT = (
     "First maps explain the particles hardly better than noise does (evidence {:.2f} a particle): there may be no "
     "structure, or too few particles for their signal-to-noise."
 )
+_APART = (
+    "The halves, each by itself, found first maps that do not agree (correlation of their shapes {:.2f}; maps of one "
+    "structure reach 0.5 or more)."
+)
 MOST_FOR_ONE = 20_000
 """Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand, and what is
 kept of each for all steps takes up to 30 KB."""
+_TINY, _MOST_CHANCE = 1e-20, 0.99
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
@@ -143,15 +152,15 @@ def begin(
         notes += [note for one in found for note in one.notes]
         # One half may have been sure of its poses earlier than the other.
         shells = min(one.shells for one in found)
-        agreement = _agreement(found[0].maps[0], found[1].maps[0], shells)
+        agreement = agreement_of_shapes(found[0].maps[0], found[1].maps[0], shells, generator=seeded(config.seed))
         weakest = min(one.evidence for one in found)
         if weakest < LEAST_EVIDENCE:
             notes.append(_DOUBT.format(weakest))
         if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
             if agreement < AGREEMENT:
-                notes.append(f"The first maps of the halves, found apart, do not agree (correlation {agreement:.2f}).")
+                notes.append(_APART.format(agreement))
             return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
-        notes.append(f"The halves found first maps that do not agree (correlation {agreement:.2f}).")
+        notes.append(_APART.format(agreement))
     both = find(everyone, config, "all particles", 1, on_start, kept)
     notes += [STARTED_TOGETHER.format(both.shells), *both.notes]
     if both.evidence < LEAST_EVIDENCE:
@@ -159,9 +168,40 @@ def begin(
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
 
 
-def _agreement(first: Volume, second: Volume, shells: int) -> float:
-    """Return the correlation of two maps put on each other, within shells 1 ... ``shells``."""
-    box = first.shape[-1]
-    aligner = make_aligner("exhaustive", AlignerOptions(max_frequency=shells / box), torch.device("cpu"))
-    score: Tensor = aligner.align(first[None], second[None], None, None).scores
-    return float(score)
+def agreement_of_shapes(first: Volume, second: Volume, shells: int, *, generator: torch.Generator) -> float:
+    """Return how far two maps (N, N, N) agree once put on each other, within shells 1 ... ``shells``: 1 at most.
+
+    Without their spherical averages: particles in random orientations make a ball, and two balls are alike however
+    little was found of the structure. What the fit gives by chance, to shapes of the same power but random phases, is
+    taken off, as `gumnet.averaging.frame` does.
+    """
+    if min(_share_of_shape(one, shells) for one in (first, second)) < LEAST_SHARE:
+        return 0.0
+    mask = default_mask(first.shape[-1])
+    first, second = first.float() * mask, second.float() * mask
+    shape = without_spherical_average(second, mask)
+    unrelated = [second - shape + randomise_phases(shape, 1, generator) for _ in range(CHANCE_DRAWS)]
+    found, *chance = (_correlation(first, other, shells) for other in (second, *unrelated))
+    level = min(max(sum(chance) / CHANCE_DRAWS, 0.0), _MOST_CHANCE)
+    return (found - level) / (1 - level)
+
+
+def _share_of_shape(volume: Volume, shells: int) -> float:
+    """Return the share of a map's power, within shells 1 ... ``shells``, that is not its spherical average."""
+    shape = angular_part(volume[None].float()).volumes[0]
+    return _common(shape, shape, shells) / max(_common(volume, volume, shells), _TINY)
+
+
+def _correlation(first: Volume, second: Volume, shells: int) -> float:
+    """Return the correlation of two maps put on each other, their spherical averages left out."""
+    aligner = make_aligner("exhaustive", AlignerOptions(max_frequency=shells / first.shape[-1]), torch.device("cpu"))
+    pose = aligner.align(first[None], second[None], None, None).to(dtype=torch.float32)
+    placed = warp(second[None], pose.rotations, pose.shifts, oversampling=2)[0]
+    a, b = angular_part(torch.stack([first, placed])).volumes
+    return _common(a, b, shells) / max(math.sqrt(_common(a, a, shells) * _common(b, b, shells)), _TINY)
+
+
+def _common(first: Volume, second: Volume, shells: int) -> float:
+    """Return the power that two maps have in common in shells 1 ... ``shells``."""
+    cross = (to_fourier(first.double()) * to_fourier(second.double()).conj()).real
+    return float(shell_sums(cross, first.shape[-1])[1 : shells + 1].sum())

@@ -14,6 +14,7 @@ from torch import Tensor
 from gumnet.averaging.begin import STARTED_TOGETHER, Beginning, find
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.cross_check import cross_checked
 from gumnet.averaging.duplicates import Pair, duplicate_words, duplicates
 from gumnet.averaging.found_symmetry import with_found_symmetry
 from gumnet.averaging.iterate import iterate
@@ -123,7 +124,7 @@ def average_classes(particles: Particles, one: OneClass, on_start: OnStart | Non
         particles = _merge(particles, parts, pairs, one)
     for number, made in parts.items():
         some = particles.select(rows_of(particles.classes, number))
-        parts[number] = one.finished(made, some, class_number=number)
+        parts[number] = cross_checked(one.finished(made, some, class_number=number), some, one.settings, one.place)
     largest = max(parts.values(), key=lambda part: len(part.particles))
     return replace(
         largest,

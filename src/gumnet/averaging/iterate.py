@@ -120,6 +120,9 @@ def iterate(
         inserted = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
         sums = [reduced(each) for each in inserted]
     near = (beginning is not None and beginning.together) or not config.iterations
+    shared_shells = 0 if before is None else before.shared_shells
+    if beginning is not None and beginning.together:
+        shared_shells = _band(1, config, beginning, box, voxel, math.inf)
     for number in range(len(history) + 1, config.iterations + 1):
         rung = number if before is None else config.iterations  # what goes on has risen already
         band_angstrom = voxel * box / _band(rung, config, beginning, box, voxel, reached)
@@ -177,13 +180,19 @@ def iterate(
         fsc=curve,
         fsc_unmasked=unmasked,
         resolution_angstrom=claimed_resolution_angstrom(
-            curve, voxel, box, fraction=independent_fraction(mask), unmasked=unmasked
+            curve,
+            voxel,
+            box,
+            fraction=independent_fraction(mask),
+            unmasked=unmasked,
+            shared_shells=shared_shells,
         ),
         particles=_together(particles, rows, halves),
         history=tuple(history),
         starts=() if beginning is None else beginning.steps,
         notes=notes,
         mask=mask,
+        shared_shells=shared_shells,
     )
 
 

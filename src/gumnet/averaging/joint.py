@@ -17,6 +17,7 @@ from gumnet.averaging.begin import Beginning, begin
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.classes import OneClass, average_classes
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.cross_check import cross_checked
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.iterate import START_SHELLS
 from gumnet.averaging.result import Average, OnIteration, OnStart
@@ -101,6 +102,7 @@ def _average(
         found = average_classes(read, one, on_start)
     else:
         found = one.finished(one.average(read, _beginning(read, one.config, on_start, kept)), read)
+        found = cross_checked(found, read, config, place)
     return replace(found, particles=replace(particles, poses=found.particles.poses, classes=found.particles.classes))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from gumnet.averaging.reproduced import Reproduced
 from gumnet.averaging.start import StartStep
 from gumnet.particles import Particles
 from gumnet.symmetry.result import Symmetry
@@ -73,6 +74,10 @@ class Average:
         Mask (N, N, N) that ``fsc`` was taken within, None without one.
     symmetry
         What was found of it before it was imposed; None where it was not looked for.
+    shared_shells
+        Highest shell of a map that both halves started from; 0 where they have nothing in common.
+    reproduced
+        How many poses were found again on the map of the other half; None at given poses.
     """
 
     map: Volume
@@ -87,6 +92,8 @@ class Average:
     classes: tuple[Average, ...] = ()
     mask: Volume | None = None
     symmetry: Symmetry | None = None
+    shared_shells: int = 0
+    reproduced: Reproduced | None = None
 
 
 OnIteration = Callable[[Iteration, Particles, Tensor], None]

@@ -44,6 +44,8 @@ _TIGHTER = 0.35
 def key_figures(average: Average) -> list[tuple[str, str]]:
     """Return the few numbers that say how an average came out."""
     halves = average.particles.half_sets
+    checks = [part.reproduced for part in average.classes or (average,) if part.reproduced is not None]
+    again = f"{sum(check.found_again for check in checks)} of {sum(check.checked for check in checks)}"
     return [
         *(
             (f"Resolution, FSC {GOLD_STANDARD_THRESHOLD:g} of {name}", resolution_text(value))
@@ -52,6 +54,7 @@ def key_figures(average: Average) -> list[tuple[str, str]]:
         ("Particles, in halves of", f"{int((halves == 1).sum())} + {int((halves == 2).sum())}"),
         ("Voxel size", f"{average.particles.voxel_size_angstrom:g} Å"),
         ("Iterations", str(max((step.number for step in average.history), default=0))),
+        *([("Poses found again on the other half's map", again)] if checks else []),
         *([("Classes", str(len(average.classes)))] if average.classes else []),
         *([("Symmetry found", name)] if (name := symmetry_name(average)) is not None else []),
     ]

@@ -96,6 +96,16 @@ def misfit_words(average: Average) -> tuple[str, ...]:
     )
 
 
+def reproduced_words(average: Average) -> tuple[str, ...]:
+    """Return how many poses were found again on the map of the other half, of each class by itself."""
+    parts = average.classes or (average,)
+    return tuple(
+        f"Class {class_number(part)}: {part.reproduced.words()}" if average.classes else part.reproduced.words()
+        for part in parts
+        if part.reproduced is not None
+    )
+
+
 def sureness_section(average: Average) -> Section:
     """Return scores, confidences and shifts as histograms, and the flagged particles by name."""
     particles = average.particles
@@ -139,7 +149,7 @@ def sureness_section(average: Average) -> Section:
         )
         which = f", the {_MOST_LISTED} lowest" if len(misfits) > _MOST_LISTED else ""
         tables += (Table(f"Particles that do not fit{which}", ("Particle", "Score", "Class"), listed, folded=True),)
-    words = (sureness_words(average)[0], *misfit_words(average))
+    words = (sureness_words(average)[0], *reproduced_words(average), *misfit_words(average))
     return Section("Scores and confidence", words, tuple(figures), tables)
 
 

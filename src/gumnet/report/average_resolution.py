@@ -36,7 +36,10 @@ def half_map_curves(average: Average) -> tuple[dict[str, Tensor], dict[str, floa
     if torch.equal(whole, average.fsc):
         return {"half maps": average.fsc}, {"half maps": average.resolution_angstrom}
     curves = {MASKED: average.fsc, WHOLE: whole}
-    reached = (average.resolution_angstrom, claimed_resolution_angstrom(whole, size, box))
+    reached = (
+        average.resolution_angstrom,
+        claimed_resolution_angstrom(whole, size, box, shared_shells=average.shared_shells),
+    )
     return curves, dict(zip(curves, reached, strict=True))
 
 

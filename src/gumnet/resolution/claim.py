@@ -2,6 +2,9 @@
 
 The first shells hold few coefficients: two maps of pure noise correlate by 0.24 in shell 1, one standard deviation, and
 pass a threshold of 0.143 there in more than one of four cases.
+
+Halves that start from one map share its noise too: particles turned to it put it into both averages. Within its band
+they agree for that reason alone, so only finer shells are a proof.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ def independent_fraction(mask: Volume | None) -> float:
     return float(squared.sum() ** 2 / (squared.numel() * squared.square().sum()))
 
 
-def noise_deviations(curve: Tensor, box: int, shells: int, fraction: float = 1.0) -> float:
-    """Return the mean correlation over shells 1 ... ``shells``, in standard deviations of what pure noise gives.
+def noise_deviations(curve: Tensor, box: int, shells: int, fraction: float = 1.0, *, first: int = 1) -> float:
+    """Return the mean correlation over shells ``first`` ... ``shells``, in standard deviations of what noise gives.
 
     The correlation of independent noise over n coefficients of the full transform has a deviation of 1 / sqrt(n).
 
@@ -48,8 +51,8 @@ def noise_deviations(curve: Tensor, box: int, shells: int, fraction: float = 1.0
     fraction
         How many coefficients are independent, from `independent_fraction`.
     """
-    count = shell_counts(box)[1 : shells + 1]
-    return float((curve.double().cpu()[1 : shells + 1] * count).sum() / count.sum().sqrt()) * math.sqrt(fraction)
+    count = shell_counts(box)[first : shells + 1]
+    return float((curve.double().cpu()[first : shells + 1] * count).sum() / count.sum().sqrt()) * math.sqrt(fraction)
 
 
 def claimed_resolution_angstrom(
@@ -60,8 +63,11 @@ def claimed_resolution_angstrom(
     *,
     fraction: float = 1.0,
     unmasked: Tensor | None = None,
+    shared_shells: int = 0,
 ) -> float:
     """Return the resolution of a curve, as `resolution_angstrom` does, but infinity where noise would do as well.
+
+    It is not better than the band of a map that both halves started from, unless finer shells agree by themselves.
 
     Parameters
     ----------
@@ -71,12 +77,22 @@ def claimed_resolution_angstrom(
         From `independent_fraction` of the mask, if ``curve`` is of masked maps.
     unmasked
         The correlation without mask: it has more independent coefficients, and is as good a proof.
+    shared_shells
+        Highest shell of a map that both halves started from; 0 where they have nothing in common.
     """
     resolution = resolution_angstrom(curve, voxel_size_angstrom, box, threshold)
     if math.isinf(resolution):
         return resolution
     last_above = min(math.floor(voxel_size_angstrom * box / resolution + 1e-9), box // 2)
-    proofs = [noise_deviations(curve, box, last_above, fraction)]
-    if unmasked is not None:
-        proofs.append(noise_deviations(unmasked, box, last_above))
-    return resolution if max(proofs) >= LEAST_DEVIATIONS else math.inf
+
+    def proven(first: int) -> bool:
+        proofs = [noise_deviations(curve, box, last_above, fraction, first=first)]
+        if unmasked is not None:
+            proofs.append(noise_deviations(unmasked, box, last_above, first=first))
+        return max(proofs) >= LEAST_DEVIATIONS
+
+    if not proven(1):
+        return math.inf
+    if shared_shells and not (last_above > shared_shells and proven(shared_shells + 1)):
+        return max(resolution, voxel_size_angstrom * box / shared_shells)
+    return resolution
