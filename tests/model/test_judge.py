@@ -105,3 +105,22 @@ def test_a_correction_turns_in_the_frame_of_the_particle() -> None:
         _, corrected = made.judging.judged(made, poses)
     torch.testing.assert_close(corrected.rotations, rotation_from_vector(turn) @ poses.rotations)
     torch.testing.assert_close(corrected.shifts, poses.shifts + 24 * moved)
+
+
+def test_poses_that_are_not_looked_at_keep_what_the_search_says() -> None:
+    """Only the first are judged and corrected; the order stays."""
+    model = MatchedFilter(MatchedFilterConfig(grid=16, channels=2, kernels=(3, 3), judged=4))
+    assert model.judge is not None
+    last = model.judge.says[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias.fill_(0.1)
+    made, poses = comparison(model), candidates()
+    assert made.judging is not None
+    assert made.sharpness is not None
+    with torch.no_grad():
+        logs, corrected = made.judging.judged(made, poses, most=1)
+    searched = made.sharpness[:, None] * rescored(made, poses, model.config.shells).scores
+    torch.testing.assert_close(logs, searched + torch.tensor([0.1, 0.0, 0.0]))
+    torch.testing.assert_close(corrected.rotations[:, 1:], poses.rotations[:, 1:])
+    assert bool((corrected.shifts[:, 0] != poses.shifts[:, 0]).all())

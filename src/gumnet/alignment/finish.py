@@ -105,7 +105,7 @@ def _unrefined(comparison: Comparison, found: Candidates, shells: int, found_she
     """
     turned = comparison.turned_reference(shells, gradient=True)
     if comparison.judging is not None and found.scores.shape[1] > 1:
-        judged, corrected = comparison.judging.judged(comparison, found, found_shells + _MORE_SHELLS)
+        judged, corrected = comparison.judging.judged(comparison, found, shells=found_shells + _MORE_SHELLS)
         best = rescored(comparison, corrected.best(1), shells)
         return Refined(best, turned, found, found_shells, judged)
     return Refined(rescored(comparison, found.best(1), shells), turned, found, found_shells)

@@ -38,7 +38,9 @@ class Judging:
     shells: int
     half_precision: bool = False
 
-    def judged(self, comparison: Comparison, poses: Candidates, shells: int | None = None) -> tuple[Tensor, Candidates]:
+    def judged(
+        self, comparison: Comparison, poses: Candidates, *, shells: int | None = None, most: int | None = None
+    ) -> tuple[Tensor, Candidates]:
         """Return the log likelihoods (n, k) of poses, up to a constant a pair, and the poses corrected, in their order.
 
         Places that a search left over, of score minus infinity, keep it.
@@ -48,6 +50,8 @@ class Judging:
         shells
             Highest shell of the scores that the judge is told, where the poses are off by more than higher ones bear;
             that of the filter unless given.
+        most
+            How many of a pair's poses are looked at, the first; the others keep their log likelihood from the search.
         """
         assert comparison.sharpness is not None
         band = Band.up_to(comparison.box, SHELLS, comparison.reference.device)
@@ -60,21 +64,26 @@ class Judging:
         seen = torch.ones_like(weights) if comparison.transfer is None else band.take(comparison.transfer)
         turned = comparison.turned_reference(band.shells)
         logs, rotations, shifts = [], [], []
-        rows = max(1, _AT_ONCE[particle.device.type] // poses.scores.shape[1])
+        count = poses.scores.shape[1]
+        k = count if most is None else min(most, count)
+        rows = max(1, _AT_ONCE[particle.device.type] // k)
         for start in range(0, len(data.matched), rows):
             some = slice(start, start + rows)
             own = turned if len(turned.fine) == 1 else turned[some]
-            values, transfer = read_at(own, poses.rotations[some], band)
+            values, transfer = read_at(own, poses.rotations[some, :k], band)
             spectra = as_complex(values)
             transfer = torch.ones_like(spectra.real) if transfer is None else transfer
             known = seen[some] if len(seen) == len(weights) else seen.expand_as(weights)[some]
-            put = put_together(spectra, transfer, particle[some], known, weights[some], poses.shifts[some], band)
-            told = (searched - best)[some].clamp_min(-1e3)
+            put = put_together(spectra, transfer, particle[some], known, weights[some], poses.shifts[some, :k], band)
+            told = (searched - best)[some, :k].clamp_min(-1e3)
             kind = particle.device.type
             with torch.autocast(kind, torch.bfloat16, enabled=self.half_precision):
                 verdict = self.judge(*put, self.described[some], told)
             logs.append(verdict.log_likelihood)
-            rotations.append(rotation_from_vector(verdict.rotation) @ poses.rotations[some])
-            shifts.append(poses.shifts[some] + verdict.shift * comparison.box)
-        logs_ = searched + torch.cat(logs)
-        return logs_, Candidates(torch.cat(rotations), torch.cat(shifts), logs_)
+            rotations.append(rotation_from_vector(verdict.rotation) @ poses.rotations[some, :k])
+            shifts.append(poses.shifts[some, :k] + verdict.shift * comparison.box)
+        found = torch.cat([searched[:, :k] + torch.cat(logs), searched[:, k:]], dim=1)
+        turned_, moved = torch.cat(rotations), torch.cat(shifts)
+        return found, Candidates(
+            torch.cat([turned_, poses.rotations[:, k:]], dim=1), torch.cat([moved, poses.shifts[:, k:]], dim=1), found
+        )

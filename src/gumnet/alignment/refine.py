@@ -151,9 +151,10 @@ def refine_in_growing_bands(
     judged = None
     for stage in plan:
         if stage.shells > lowest and judged is None and comparison.judging is not None:
-            peaks = found
-            judged, _ = comparison.judging.judged(comparison, peaks)
-            found = replace(peaks, scores=judged).best(1)
+            # Those that came as far are looked at; the rest count for the confidence.
+            most = found.scores.shape[1]
+            judged, _ = comparison.judging.judged(comparison, peaks, most=most)
+            found = replace(found, scores=judged[:, :most]).best(1)
         before = found.best(found.scores.shape[1])
         found = refine(
             comparison,
