@@ -78,6 +78,45 @@ def joint(records: Sequence[Record]) -> str:
     return table(header, rows)
 
 
+def _gpu_level(cell: Record) -> str:
+    return f"{_level(cell)}{', both' if cell['wedge'] == 'both' else ''}"
+
+
+def gpu(records: Sequence[Record]) -> str:
+    """Return mean rotation errors of gpu.py: a line for each method, a column for each level."""
+    cells = [cell for record in records for cell in record["cells"]]
+    levels = list(dict.fromkeys(_gpu_level(cell) for cell in cells))
+    found = {(cell["method"], _gpu_level(cell)): cell["mean"]["frobenius"] for cell in cells}
+    methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    return table(["method", *levels], [[m, *(number(found.get((m, level)), 3) for level in levels)] for m in methods])
+
+
+def gpu_judges(records: Sequence[Record]) -> str:
+    """Return what the judges of gpu.py are worth: paired differences with and without."""
+    rows = []
+    for one in (one for record in records for one in record["paired_differences"]):
+        if "without its judge" in one["first"]:
+            each = one["frobenius"]
+            interval = f"{-each['mean']:+.3f} ({-each['high']:+.3f} to {-each['low']:+.3f})"
+            rows.append([_gpu_level(one), f"{one['second']}, less without", interval, f"{each['p']:.4f}"])
+    return table(["SNR, noise", "difference", "rotation (95 %)", "p"], rows)
+
+
+def gpu_speed(records: Sequence[Record]) -> str:
+    """Return the table of ``gpu.py --speed``."""
+    rows = [
+        [
+            cell["method"],
+            "yes" if cell["refine"] else "no",
+            cell["of"],
+            ", ".join(number(ms, 3) for ms in cell["milliseconds"]),
+        ]
+        for record in records
+        for cell in record["speed"]
+    ]
+    return table(["method", "refined", "of a", "milliseconds each"], rows)
+
+
 def temper(records: Sequence[Record]) -> str:
     """Return the table of temper.py: share given 90 % or more and right of these, by factor."""
     levels = [level for record in records for level in record["levels"]]
@@ -180,6 +219,9 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "pairs": pairs,
     "differences": differences,
     "joint": joint,
+    "gpu": gpu,
+    "gpu-judges": gpu_judges,
+    "gpu-speed": gpu_speed,
     "temper": temper,
     "box-size": box_size,
     "accuracy": accuracy,

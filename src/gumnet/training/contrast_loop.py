@@ -101,7 +101,9 @@ def train_matched(
     }
     folder = open_run(out, run, resume=resume, overwrite=overwrite)
     if structures is None:
-        structures = training_structures(config.structures, _BOX, config.structure_seed)
+        # A run of a few steps sees a few of them, and each takes half a second to draw.
+        count = min(config.structures, 2 * config.steps * config.groups)
+        structures = training_structures(count, _BOX, config.structure_seed)
     source = ViewSource(
         structures,
         config.network.grid,
