@@ -160,7 +160,7 @@ def test_averaging_and_speed_write_their_files(tmp_path: Path, capsys: pytest.Ca
         (["accuracy", "--structures", "none.mrc"], "none.mrc"),
         (["accuracy", "--structures", "plain.mrc"], "--map-voxel-size"),
         (["accuracy", "--model", "none.safetensors"], "none.safetensors"),
-        (["accuracy", "--methods", "gumnet"], "no row can run"),
+        (["accuracy", "--methods", "gumnet-mp"], "no row can run"),
         (["accuracy", "--real-pairs", "0"], "--real-pairs 0"),
         (["accuracy", "--quick", "--real-particles", "none.star"], "none.star"),
         (["averaging", "--particles", "3"], "--particles 3"),
@@ -169,7 +169,7 @@ def test_averaging_and_speed_write_their_files(tmp_path: Path, capsys: pytest.Ca
         (["averaging", "--max-shift", "16"], "max_shift"),
         (["speed", "--boxes", "8", "32"], "--boxes 8"),
         (["speed", "--pairs", "1"], "--pairs 1"),
-        (["speed", "--methods", "gumnet"], "no method can run"),
+        (["speed", "--methods", "gumnet-mp"], "no method can run"),
         (["nonsense"], "nonsense"),
     ],
 )
