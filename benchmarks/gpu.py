@@ -170,10 +170,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     models: dict[str, MatchedFilter | None] = {"exhaustive": None}
     for name in options.names:
-        models[name] = train(name, options, device)
-        if models[name].judge is not None:  # type: ignore[union-attr]
-            models[f"{name} without its judge"] = copy.deepcopy(models[name])
-            models[f"{name} without its judge"].judge = None  # type: ignore[union-attr]
+        models[name] = trained = train(name, options, device)
+        if trained.judge is not None:
+            models[f"{name} without its judge"] = alone = copy.deepcopy(trained)
+            alone.judge = None
     keep("gpu", {"options": told, **measure(models, options)})
 
 

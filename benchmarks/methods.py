@@ -19,12 +19,10 @@ OURS = ("exhaustive", "ht", "fa", "matched", "gumnet")
 PEERS: dict[str, ModuleType] = {"acryo": acryo_pairs, "relion": relion_pairs}
 
 
-def cannot_run(method: str, setting: Setting) -> str | None:
+def cannot_run(method: str) -> str | None:
     """Return why a method cannot run here, or None."""
-    if method in PEERS:
-        reason: str | None = PEERS[method].missing()
-        return reason
-    return None
+    reason: str | None = PEERS[method].missing() if method in PEERS else None
+    return reason
 
 
 def align_pairs(method: str, pairs: Pairs, setting: Setting, cache: Cache) -> tuple[Poses, Seconds]:

@@ -82,7 +82,7 @@ def measure_pairs(options: argparse.Namespace, structures: Volumes, setting: Set
         numbers = torch.arange(len(pairs))
         measured: dict[str, Measured] = {}
         for method in options.methods:
-            reason = cannot_run(method, setting)
+            reason = cannot_run(method)
             if reason is not None:
                 print(text_table.missing_row(level.snr, level.noise, method, reason), flush=True)
                 continue

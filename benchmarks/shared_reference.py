@@ -50,7 +50,7 @@ def measure_shared_reference(
         reference = Reference(options.reference).map(structures[:1], config)
         measured: dict[str, Measured] = {}
         for method in options.methods:
-            reason = cannot_run(method, setting)
+            reason = cannot_run(method)
             if reason is not None:
                 print(text_table.missing_row(level.snr, level.noise, method, reason), flush=True)
                 continue

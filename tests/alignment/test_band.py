@@ -5,7 +5,7 @@ import torch
 
 from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, pooled, shell_power, shell_weights
 from gumnet.averaging.mask import soft_sphere
-from gumnet.geometry.fourier import shell_sums, to_fourier
+from gumnet.geometry.fourier import shell_indices, shell_sums, to_fourier
 
 
 @pytest.mark.parametrize("box", [15, 16])
@@ -15,6 +15,15 @@ def test_a_band_holds_one_of_each_friedel_pair(box: int) -> None:
     assert 2 * len(band.index) == everything
     mirrored = {tuple(-k) for k in band.index.numpy()}
     assert not mirrored & {tuple(k) for k in band.index.numpy()}
+
+
+def test_what_is_taken_is_put_back(generator: torch.Generator) -> None:
+    """Of a volume cut to the band, the coefficients of one of each pair are enough for the whole half transform."""
+    band = Band.up_to(10, 4)
+    spectra = to_fourier(torch.randn(2, 10, 10, 10, generator=generator))
+    shell = shell_indices(10)
+    cut = spectra * ((shell >= 1) & (shell <= 4))
+    torch.testing.assert_close(band.put(band.take(spectra)), cut)
 
 
 def test_a_band_stays_below_nyquist() -> None:

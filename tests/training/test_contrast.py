@@ -14,7 +14,7 @@ from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.model.matched_filter import MatchedFilter, MatchedFilterConfig, load_filter
-from gumnet.training.contrast import clean, contest, contrast_loss, denoising_loss, judge_loss
+from gumnet.training.contrast import clean, contest, denoising_loss, judge_loss
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Microscopes, Views, ViewSource
 from gumnet.training.contrast_loop import learning_rate, train_matched
@@ -59,7 +59,7 @@ def noise_views(groups: int, views: int, seed: int, box: int = 12) -> Views:
 
 
 def losses(model: MatchedFilter, views: Views, config: ContrastConfig, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return contrast_loss(model, clean(model, views, config), views, config, seeded(seed))
+    return contest(model, clean(model, views, config), views, config, seeded(seed)).losses()
 
 
 def test_the_score_is_the_one_of_the_search() -> None:

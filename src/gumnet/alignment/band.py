@@ -68,6 +68,17 @@ class Band:
         x, y, z = self.index.unbind(-1)
         return spectra[..., z % self.box, y % self.box, x]
 
+    def put(self, values: Tensor) -> Spectra:
+        """Return half transforms (..., N, N, N // 2 + 1) with values (..., M) of the band, 0 beyond; undoes `take`."""
+        box = self.box
+        spectra = values.new_zeros(*values.shape[:-1], box, box, box // 2 + 1)
+        x, y, z = self.index.unbind(-1)
+        # The plane kx = 0 is whole in a half transform, so there a coefficient has its partner beside it.
+        edge = x == 0
+        spectra[..., -z[edge] % box, -y[edge] % box, 0] = values[..., edge].conj()
+        spectra[..., z % box, y % box, x] = values
+        return spectra
+
 
 @dataclass(frozen=True)
 class ShellPower:

@@ -22,8 +22,6 @@ from gumnet.types import Volumes, Weights
 if TYPE_CHECKING:
     from gumnet.alignment.aligner import Aligner, Model
 
-_OTHER = "use method 'matched'"
-
 
 @dataclass(frozen=True)
 class LearnedAligner:
@@ -97,7 +95,8 @@ def as_model(model: Model) -> GumNet | MatchedFilter:
         path = shipped_weights(GUMNET) if model is None else model
         model = load_filter(path) if is_filter(path) else load_model(path)
     if isinstance(model, MatchedFilter) and model.judge is None:
-        raise InputError("method 'gumnet' takes a network that judges poses, and this is a filter alone", cure=_OTHER)
+        problem = "method 'gumnet' takes a network that judges poses, and this is a filter alone"
+        raise InputError(problem, cure="use method 'matched'")
     return model
 
 

@@ -33,8 +33,6 @@ def matched_aligner(options: AlignerOptions, device: torch.device) -> Exhaustive
     cleaner = copy.deepcopy(as_filter(options.model)).to(device).eval()
     # What it adds is known to a hundredth at best; bfloat16 changes that by half a percent (docs/matched.md).
     cleaner.half_precision = fast_bfloat16(device)
-    if device.type == "cpu" and cleaner.judge is not None:
-        cleaner.judge.looks[:-2].to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return ExhaustiveAligner(options, device, cleaner)
 
 

@@ -47,8 +47,8 @@ def align_pairs(
         Fourier weights in rfftn layout, 0 or more: (N, N, N // 2 + 1) for all or (n, N, N, N // 2 + 1); None where
         everything was observed. For a missing wedge see `gumnet.geometry.wedge.missing_wedge`.
     method
-        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", which needs a
-        ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", a
+        smaller network, or that of ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
     model
         Network, or path of its weights; "matched" takes the shipped one unless given.
     refine

@@ -150,7 +150,8 @@ def refine_in_growing_bands(
     found = peaks = start
     judged = None
     for stage in plan:
-        if stage.shells > lowest and judged is None and comparison.judging is not None:
+        several = peaks.scores.shape[1] > 1  # a pose that is only refined has no rivals to be judged against
+        if stage.shells > lowest and several and judged is None and comparison.judging is not None:
             # Those that came as far are looked at; the rest count for the confidence.
             most = found.scores.shape[1]
             judged, _ = comparison.judging.judged(comparison, peaks, most=most)

@@ -47,8 +47,8 @@ class AlignConfig:
     Parameters
     ----------
     method
-        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", which needs a
-        model; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", a
+        smaller network, or that of ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
         Whether to refine the poses continuously.
     local

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from torch import Tensor
 
+from gumnet.alignment.to_reference import AlignConfig
 from gumnet.errors import InputError
 from gumnet.geometry.symmetry import point_group
 
@@ -38,8 +39,8 @@ class AverageConfig:
         (`gumnet.averaging.paired`), by ``method``; random starts where these agree on nothing. "blob": the average of
         each half as it is, without transformation, as a start for methods other than "exhaustive".
     method
-        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", which needs a
-        model; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", a
+        smaller network, or that of ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
     refine
         Whether to refine poses continuously.
     symmetry
@@ -57,7 +58,7 @@ class AverageConfig:
         Largest shift along each axis, in voxels; an eighth of the box for the first maps and a quarter from then on
         unless given.
     model
-        Network, or path of its weights, for method "gumnet", or for "matched", which else takes the one that ships.
+        Network, or path of its weights, for methods "gumnet" and "matched", which else take those that ship.
     seed
         Deals particles without a half set to one, and draws the starts.
     device
@@ -107,3 +108,25 @@ class AverageConfig:
     def finds_symmetry(self) -> bool:
         """Whether the symmetry is to be found."""
         return self.symmetry.strip().lower() == "auto"
+
+    def alignment(self, band_angstrom: float, *, symmetry: str | None = None, local: bool = False) -> AlignConfig:
+        """Return how particles are aligned to a map within a band.
+
+        Parameters
+        ----------
+        symmetry
+            Where it was found, and not given.
+        local
+            Whether poses are only refined.
+        """
+        return AlignConfig(
+            method=self.method,
+            refine=self.refine,
+            local=local,
+            symmetry=self.symmetry if symmetry is None else symmetry,
+            max_shift=self.max_shift,
+            low_pass_angstrom=band_angstrom,
+            model=self.model,
+            device=self.device,
+            batch_size=self.batch_size,
+        )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from gumnet.alignment.to_reference import AlignConfig, align
+from gumnet.alignment.to_reference import align
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import rows_of_half
 from gumnet.averaging.mask import low_pass
@@ -83,16 +83,7 @@ def _searched(
 ) -> Particles:
     """Return particles of a half at the best of all poses on the map of the other one, in the last iteration's band."""
     band = made.history[-1].band_angstrom
-    settings = AlignConfig(
-        method=config.method,
-        refine=config.refine,
-        symmetry=group.name,
-        max_shift=config.max_shift,
-        low_pass_angstrom=band,
-        model=config.model,
-        device=config.device,
-        batch_size=config.batch_size,
-    )
+    settings = config.alignment(band, symmetry=group.name)
     reference = low_pass(made.half_maps[2 - half].float(), some.voxel_size_angstrom / band)
     return align(some, reference, settings, place=place)
 

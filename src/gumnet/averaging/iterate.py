@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
-from gumnet.alignment.to_reference import AlignConfig, align
+from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
@@ -244,17 +244,7 @@ def _align(
     else:
         assert sums is not None
         reference, weights = as_particle(sums)
-    settings = AlignConfig(
-        method=config.method,
-        refine=config.refine,
-        local=local,
-        symmetry=config.symmetry,
-        max_shift=config.max_shift,
-        low_pass_angstrom=band_angstrom,
-        model=config.model,
-        device=config.device,
-        batch_size=config.batch_size,
-    )
+    settings = config.alignment(band_angstrom, local=local)
     found = align(half, reference, settings, weights_reference=weights, place=place)
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.

@@ -87,8 +87,8 @@ def align(
         learned filter cleaned (matched), a trained Gum-Net, or a classical
         baseline: H-T align or F&A align.
     model
-        Weights: a trained Gum-Net for --method gumnet, a matched filter for --method
-        matched in place of the one that ships with gumnet.
+        Weights in place of those that ship: a Gum-Net for --method gumnet, a matched
+        filter for --method matched.
     no_refine
         Leave out the local refinement that follows the search or the network.
     symmetry

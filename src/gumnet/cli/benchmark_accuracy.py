@@ -78,11 +78,11 @@ def accuracy(
     map_voxel_size
         Voxel size in Angstrom of maps whose header does not hold it.
     methods
-        Rows of the table; all that this version has unless given. ht, fa and gumnet
-        are as published, ht-refined, fa-refined and gumnet-refined have our
-        refinement after them. joint is gumnet average of all particles of a
-        structure, joint-mixed of all structures at once; bound is the search against
-        the noise-free structure.
+        Rows of the table; all that this version has unless given. ht and fa are as
+        published, gumnet is the network of --model, or else the one that ships;
+        ht-refined, fa-refined and gumnet-refined have our refinement after them. joint
+        is gumnet average of all particles of a structure, joint-mixed of all structures
+        at once; bound is the search against the noise-free structure.
     model
         Weights of trained Gum-Nets, one or more: the paper's network, and its
         ablations MP, AP and SC. Each file says which it is.

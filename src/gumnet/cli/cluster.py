@@ -88,8 +88,8 @@ def cluster(
         Distance of two groups of particles: that of the farthest two, the mean of all
         pairs, the growth of the variance, or that of the nearest two.
     model
-        Weights: a trained Gum-Net for --method gumnet, a matched filter for --method
-        matched in place of the one that ships with gumnet.
+        Weights in place of those that ship: a Gum-Net for --method gumnet, a matched
+        filter for --method matched.
     refine
         Refine the poses of each pair. Done after a search unless --no-refine is
         given; with --method poses only if --refine is, and then it takes as long

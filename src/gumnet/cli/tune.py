@@ -51,7 +51,7 @@ def tune(
         of --method gumnet.
     steps
         Steps of the training: 400 to tune, which takes some 10 minutes on one core;
-        without particles 2100, which take 25 and more, or 3000 large ones on a GPU.
+        without particles 2100, or 3000 large ones on a GPU.
     minutes
         End after so long whatever steps are left; the step size falls with the time.
     resume

@@ -217,15 +217,13 @@ class MatchedFilter(nn.Module):
             return None
         from gumnet.alignment.judging import Judging
 
-        told_a, told_b = self.described(a), self.described(b)
-        n = max(len(told_a), len(told_b))
-        told = torch.cat([told_a.expand(n, -1), told_b.expand(n, -1)], dim=1)
-        return Judging(self.judge, told, self.config.shells, self.half_precision)
+        return Judging(self.judge, self.described_pairs(a, b), self.config.shells, self.half_precision)
 
-    def described_pairs(self, power: ShellPower, reference: Tensor, particle: Tensor) -> Tensor:
-        """Return what is told of pairs of rows (p,) and (p,) of volumes, (p, grid)."""
-        told = self.described(power)
-        return torch.cat([told[reference], told[particle]], dim=1)
+    def described_pairs(self, a: ShellPower, b: ShellPower) -> Tensor:
+        """Return what is told of pairs of such volumes, (n, grid); n or 1 rows each."""
+        told = self.described(a), self.described(b)
+        n = max(map(len, told))
+        return torch.cat([each.expand(n, -1) for each in told], dim=1)
 
     def _network(self, seen: Tensor, power: ShellPower) -> Volumes:
         """Return what to add to volumes of noise of unit variance, ``(m(x) - 1) x + b(x)``, (n, M, M, M).

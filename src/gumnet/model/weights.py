@@ -69,7 +69,7 @@ def load_model(path: str | Path, *, box: int | None = None) -> GumNet:
 
 def is_filter(path: str | Path) -> bool:
     """Return whether a file of weights of ours holds a matched filter, and not a Gum-Net."""
-    return FILTER in read_tensors(path)[1]
+    return FILTER in read_header(path)
 
 
 def config_to_json(config: GumNetConfig) -> str:
@@ -115,6 +115,15 @@ def _order_header(path: Path) -> None:
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors of a safetensors file of ours, on the CPU, and the texts of its header."""
+    return _read(path, tensors=True)
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """Return the texts of the header of a safetensors file of ours, without reading its tensors."""
+    return _read(path, tensors=False)[1]
+
+
+def _read(path: str | Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     file = Path(path)
@@ -123,12 +132,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, framework="pt") as opened:
             header: dict[str, str] = opened.metadata() or {}
-            tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            found: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys() if tensors}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"is not a whole safetensors file ({error})", cure=_OURS, path=file) from None
     if header.get("format") != FORMAT:
         raise InputError(f"is a safetensors file, but not of the format {FORMAT}", cure=_OURS, path=file)
-    return tensors, header
+    return found, header
 
 
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path) -> None:

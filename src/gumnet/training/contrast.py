@@ -28,6 +28,7 @@ from gumnet.training.contrast_score import (
     Pairs,
     log_likelihoods,
     read,
+    rows_of,
     scores,
     search_weights,
     shift_waves,
@@ -47,7 +48,7 @@ _GROUPS_AT_ONCE = {"cpu": 1, "cuda": 16}
 def clean(model: MatchedFilter, views: Views, config: ContrastConfig) -> Cleaned:
     """Return the views as the filter leaves them."""
     device = views.volumes.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.half_precision and fast_bfloat16(device)):
+    with torch.autocast(device.type, torch.bfloat16, enabled=_halves(config, device)):
         return Cleaned.of(model, views.volumes, views.transfer)
 
 
@@ -98,13 +99,6 @@ class Contest:
         return whole.logsumexp(dim=1) - whole[:, 0], (logits[:, 0] >= logits.amax(dim=1)).float().detach()
 
 
-def contrast_loss(
-    model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return the cross entropy (p,) of the true rotation of each pair of views, and whether it wins, (p,)."""
-    return contest(model, cleaned, views, config, generator).losses()
-
-
 def contest(
     model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, generator: torch.Generator
 ) -> Contest:
@@ -125,8 +119,7 @@ def contest(
 
     wrong = random_rotations(n * config.mined, generator=generator, dtype=torch.float32).view(n, config.mined, 3, 3)
     with torch.no_grad():
-        half = config.half_precision and fast_bfloat16(waves.device)
-        coarse = waves.to(torch.bfloat16) if half else waves
+        coarse = waves.to(torch.bfloat16) if _halves(config, waves.device) else waves
         some = _GROUPS_AT_ONCE[views.volumes.device.type]
         parts = [range(i, min(i + some, n // v)) for i in range(0, n // v, some)]
         found = torch.cat([_mine(cleaned, pairs, wrong, coarse, part, v) for part in parts])
@@ -164,15 +157,14 @@ def judge_loss(
         searched = searched - searched.amax(dim=1, keepdim=True)
         particle, seen = cleaned.values[pairs.particle], cleaned.transfer[pairs.particle]
         put = put_together(found.values, found.transfer, particle, seen, pairs.weights, shifts, cleaned.band)
-        described = model.described_pairs(cleaned.power, pairs.reference, pairs.particle)
+        described = model.described_pairs(*(rows_of(cleaned.power, rows) for rows in (pairs.reference, pairs.particle)))
         # x_b = R x_a + t of the true pose; corrections are made in the frame of the particle.
         off = roma.rotmat_to_rotvec(found.truth @ found.rotations[:, 0].mT)
         first, second = views.shifts[pairs.reference], views.shifts[pairs.particle]
         truth = second - (found.truth @ first[..., None])[..., 0]
         missed = (truth - shifts[:, 0]) / box
         near = (missed.norm(dim=-1) < _FOUND).float()
-    half = config.half_precision and fast_bfloat16(top.device)
-    with torch.autocast(top.device.type, torch.bfloat16, enabled=half):
+    with torch.autocast(top.device.type, torch.bfloat16, enabled=_halves(config, top.device)):
         verdict = model.judge(*put, described, searched)
     logits = searched + verdict.log_likelihood
     contrast = logits.logsumexp(dim=1) - logits[:, 0]
@@ -208,6 +200,11 @@ def crossed_loss(
     true = rows.repeat(2)
     won = (own.argmax(dim=1) == true).float().detach()
     return torch.nn.functional.cross_entropy(own, true, reduction="none"), won
+
+
+def _halves(config: ContrastConfig, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16 where that is harmless."""
+    return config.half_precision and fast_bfloat16(device)
 
 
 def _pairs(n: int, views: int) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,6 @@ from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.geometry.fourier import friedel_multiplicity, phase_ramp, shell_indices, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.wedge import missing_wedge
-from gumnet.model.judge import laid_out
 from gumnet.model.matched_filter import crop_half
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.microscope import envelope, radial_transfer
@@ -154,7 +153,8 @@ class ViewSource:
         self._spectra = TurnedSpectra.of(structures, None, math.ceil(_ZOOM[1] * grid / 2))
         self._power = _radial(to_fourier(structures).abs().square(), box)
         self._power[:, 0] = 0.0
-        self._band = Band.up_to(box, grid // 2 - 1, device)
+        # The same coefficients, in the units of the structures' box and of the working grid.
+        self._band, self._placed = (Band.up_to(side, grid // 2 - 1, device) for side in (box, grid))
         self._radius = shell_indices(grid, device=device).to(torch.float32) / box
 
     def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
@@ -210,7 +210,7 @@ class ViewSource:
         values = values + share[:, None, None] * added * phases(self._band, moved)
         # What a structure of another size has at k, this one had at zoom k; its whole power grows as 1 / zoom^3.
         power = (self._power[first] + share.square()[:, None] * self._power[second]) / zoom[:, None] ** 3
-        return laid_out(values, Band(self._grid, self._band.shells, self._band.index, self._band.shell)), power
+        return self._placed.put(values), power
 
 
 def _radial(values: Tensor, box: int) -> Tensor:

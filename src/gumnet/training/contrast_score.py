@@ -73,7 +73,7 @@ class Pairs:
     @classmethod
     def of(cls, model: MatchedFilter, cleaned: Cleaned, reference: Tensor, particle: Tensor) -> Pairs:
         """Return the pairs of rows (p,) and (p,) of ``cleaned``."""
-        a, b = _rows(cleaned.power, reference), _rows(cleaned.power, particle)
+        a, b = rows_of(cleaned.power, reference), rows_of(cleaned.power, particle)
         weights = model.shell_weights(search_weights(a, b, cleaned.band.box), a, b)
         return cls(reference, particle, weights[:, cleaned.band.shell], model.sharpness(a, b))
 
@@ -131,5 +131,6 @@ def read(cleaned: Cleaned, rotations: Rotations) -> tuple[Tensor, Tensor]:
     return as_complex(values), transfer
 
 
-def _rows(power: ShellPower, rows: Tensor) -> ShellPower:
+def rows_of(power: ShellPower, rows: Tensor) -> ShellPower:
+    """Return some rows of powers."""
     return ShellPower(power.signal[rows], power.noise[rows])
