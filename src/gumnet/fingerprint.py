@@ -23,11 +23,22 @@ _ROWS_AT_ONCE = 10_000
 
 
 def of_file(path: str | Path) -> str:
-    """Return the SHA-256 of the bytes of a file, in hexadecimal."""
+    """Return the SHA-256 of the bytes of a file, in hexadecimal.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it cannot be read.
+    """
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except FileNotFoundError:
+        raise InputError("no such file", cure="give the path of one that is there", path=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", cure="give a file that can be read", path=path) from None
     return digest.hexdigest()
 
 
