@@ -7,7 +7,7 @@ The experiment of the Gum-Net paper (section 4.3: 100 ribosomes and 100 proteaso
 simulated particles: boxes of 32 voxels of 12 A, wedges of 60 degrees on all, shifts up to --max-shift voxels. Each
 method gives the distances once, and every linkage its classes. Methods:
 
-    exhaustive        the search, with refinement
+    exhaustive        the search, with refinement; so do matched and gumnet, with the networks that ship
     ht, fa            the baselines as published, at the spacing of their grids
     ht-refined, ...   the same with our refinement
     poses             at the poses of gumnet.average of the whole mixture, which knows of no classes
@@ -38,7 +38,8 @@ from gumnet.evaluation.partition import adjusted_rand_index, rightly_classified
 from gumnet.simulation.dataset import Simulation
 
 REFINED, POSES, TRUE_POSES = "-refined", "poses", "true-poses"
-METHODS = ("exhaustive", "ht", "fa", "ht-refined", "fa-refined", POSES, TRUE_POSES)
+SEARCHES = ("exhaustive", "matched", "gumnet")
+METHODS = (*SEARCHES, "ht", "fa", "ht-refined", "fa-refined", POSES, TRUE_POSES)
 
 
 def parsed() -> argparse.Namespace:
@@ -68,7 +69,7 @@ def clustered(method: str, made: Simulation, k: int, device: str) -> tuple[gumne
     if method == POSES:
         averaged = gumnet.average(made.particles, gumnet.AverageConfig(device=device)).particles
         return averaged, gumnet.ClusterConfig(k=k, method=POSES, device=device)
-    refine = method == "exhaustive" or method.endswith(REFINED)
+    refine = method in SEARCHES or method.endswith(REFINED)
     config = gumnet.ClusterConfig(k=k, method=method.removesuffix(REFINED), refine=refine, device=device)
     return made.particles, config
 
