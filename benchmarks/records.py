@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from which import which
+
 from gumnet.benchmark.accuracy_report import ORDER_LEGEND, level_table, order_words, summary_table
 from gumnet.benchmark.averaging_report import averaging_table
 from gumnet.benchmark.markdown import number, table, with_interval
+from gumnet.benchmark.real_report import order_words as real_order_words
 from gumnet.benchmark.real_report import real_table
 from gumnet.benchmark.rows import left_out
 from gumnet.benchmark.speed_report import boxes_table, methods_table, sets_table
@@ -193,9 +196,10 @@ def speed(records: Sequence[Record]) -> str:
 
 
 def real(records: Sequence[Record]) -> str:
-    """Return the tables of real particles of ``gumnet benchmark accuracy``."""
+    """Return the tables of real particles of ``gumnet benchmark accuracy``, and the orders."""
     return "\n\n".join(
-        f"{each['table']}, {each['particles']} particles, {each['pairs']} pairs of them:\n\n{real_table(each)}"
+        f"{each['table']}, {each['particles']} particles, {each['pairs']} pairs of them:\n\n{real_table(each)}\n\n"
+        f"{real_order_words(each)}"
         for each in (record["real"] for record in records)
     )
 
@@ -230,4 +234,5 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "speed": speed,
     "real": real,
     "promises": promises,
+    "which": which,
 }

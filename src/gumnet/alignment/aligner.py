@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 
+from gumnet.alignment.auto import AUTO
 from gumnet.alignment.near import Near
 from gumnet.errors import InputError
 from gumnet.geometry.symmetry import PointGroup
@@ -136,7 +137,7 @@ def make_aligner(method: str, options: AlignerOptions, device: torch.device) -> 
     """Return the aligner of a method; an unknown name is an `InputError` that lists the known ones."""
     _fill()
     if method not in METHODS:
-        raise InputError(f"unknown method {method!r}", cure=f"use one of: {', '.join(sorted(METHODS))}")
+        raise InputError(f"unknown method {method!r}", cure=f"use one of: {', '.join(sorted((*METHODS, AUTO)))}")
     if options.max_shift is not None and not 0 <= options.max_shift < float("inf"):
         raise InputError(f"max_shift of {options.max_shift} voxels is not possible", cure="give 0 or more voxels")
     low, high = options.min_frequency, options.max_frequency

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.auto import PAIRS, chosen
 from gumnet.alignment.batch import batch_size_for
 from gumnet.alignment.checks import as_stack, as_weights, check_max_shift, checked_volumes
 from gumnet.devices import resolve_device
@@ -48,7 +49,8 @@ def align_pairs(
         everything was observed. For a missing wedge see `gumnet.geometry.wedge.missing_wedge`.
     method
         "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", a
-        smaller network, or that of ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        smaller network, or that of ``model``; the baselines "ht" (H-T align) and "fa" (F&A align); or "auto", the one
+        that measurements advise (`gumnet.alignment.auto`), here "matched".
     model
         Network, or path of its weights; "matched" takes the shipped one unless given.
     refine
@@ -80,7 +82,7 @@ def align_pairs(
     all_a, all_b = as_weights(weights_a, "weights_a", count, box), as_weights(weights_b, "weights_b", count, box)
     check_max_shift(max_shift, box)
     options = AlignerOptions(refine=refine, max_shift=max_shift, model=model)
-    aligner = make_aligner(method, options, on)
+    aligner = make_aligner(chosen(method, PAIRS, model), options, on)
     size = batch_size_for(
         options, box, on, shared_reference=False, wanted=batch_size, memory_gigabytes=memory_gigabytes
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
+from gumnet.alignment.auto import TO_MAP, chosen
 from gumnet.alignment.batch import batch_size_for
 from gumnet.alignment.checks import (
     as_stack,
@@ -48,7 +49,8 @@ class AlignConfig:
     ----------
     method
         "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", a
-        smaller network, or that of ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        smaller network, or that of ``model``; the baselines "ht" (H-T align) and "fa" (F&A align); or "auto", the one
+        that measurements advise (`gumnet.alignment.auto`), here "exhaustive".
     refine
         Whether to refine the poses continuously.
     local
@@ -108,7 +110,7 @@ class AlignConfig:
         if self.cone_degrees is not None or self.in_plane_degrees is not None:
             if not self.local:
                 raise InputError("a cone or a range in plane needs poses to start from", cure="set local as well")
-            if self.method not in _SEARCH_NEAR:
+            if chosen(self.method, TO_MAP) not in _SEARCH_NEAR:
                 raise InputError(
                     f"method {self.method!r} does not search about poses, so it takes no cone and no range in plane",
                     cure=f"use method {' or '.join(_SEARCH_NEAR)}, or leave them out",
@@ -227,7 +229,7 @@ def _work(particles: Particles, reference: Volume, config: AlignConfig, weights_
         priors=particles.poses if config.local else None,
         reference=stack,
         weights_reference=as_weights(weights_reference, "weights_reference", 1, box),
-        method=config.method,
+        method=chosen(config.method, TO_MAP, config.model),
         options=options,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from torch import Tensor
 
+from gumnet.alignment.auto import PAIRS, TO_MAP, chosen
 from gumnet.alignment.to_reference import AlignConfig
 from gumnet.errors import InputError
 from gumnet.geometry.symmetry import point_group
@@ -40,7 +41,8 @@ class AverageConfig:
         each half as it is, without transformation, as a start for methods other than "exhaustive".
     method
         "exhaustive"; "matched", the same search on volumes that a learned filter cleaned; "gumnet", a
-        smaller network, or that of ``model``; or the baselines "ht" (H-T align) and "fa" (F&A align).
+        smaller network, or that of ``model``; the baselines "ht" (H-T align) and "fa" (F&A align); or "auto", what
+        measurements advise (`gumnet.alignment.auto`): "exhaustive" against maps, "matched" for the pairs of a start.
     refine
         Whether to refine poses continuously.
     symmetry
@@ -109,6 +111,12 @@ class AverageConfig:
         """Whether the symmetry is to be found."""
         return self.symmetry.strip().lower() == "auto"
 
+    @property
+    def method_words(self) -> str:
+        """The method by its own name, where it is to be known how an average was made; two where "auto" takes two."""
+        to_map, pairs = chosen(self.method, TO_MAP, self.model), chosen(self.method, PAIRS, self.model)
+        return to_map if self.start != "pairs" or pairs == to_map else f"{to_map}, {pairs} for pairs"
+
     def alignment(self, band_angstrom: float, *, symmetry: str | None = None, local: bool = False) -> AlignConfig:
         """Return how particles are aligned to a map within a band.
 
@@ -120,7 +128,7 @@ class AverageConfig:
             Whether poses are only refined.
         """
         return AlignConfig(
-            method=self.method,
+            method=chosen(self.method, TO_MAP, self.model),
             refine=self.refine,
             local=local,
             symmetry=self.symmetry if symmetry is None else symmetry,

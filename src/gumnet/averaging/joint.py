@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from gumnet.alignment.auto import TO_MAP, chosen
 from gumnet.alignment.learned import as_model, check_box
 from gumnet.alignment.matched import as_filter
 from gumnet.averaging.begin import Beginning, begin
@@ -71,6 +72,7 @@ def average(
                 f"the {name} has shape {tuple(volume.shape)}, the particles have boxes of {box}",
                 cure="crop, pad or resample it to the box and voxel size of the particles",
             )
+    chosen(config.method, TO_MAP, config.model)  # refuses what does not go together before first maps take their time
     # Loaded once, and not for each half and iteration; and looked at before first maps take their time.
     if config.method == "gumnet":
         model = as_model(config.model)

@@ -7,6 +7,7 @@ import math
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.auto import PAIRS, chosen
 from gumnet.alignment.batch import batch_size_for
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.communities import communities, labels_and_poses
@@ -71,5 +72,5 @@ def _aligned(particles: Particles, config: AverageConfig, generator: torch.Gener
     # Not refined: that takes longer, and the first band forgives the few degrees more of a right pair that was not.
     options = AlignerOptions(refine=False, max_shift=apart, model=config.model)
     size = batch_size_for(options, box, device, shared_reference=True, wanted=config.batch_size, memory_gigabytes=None)
-    aligner = make_aligner(config.method, options, device)
+    aligner = make_aligner(chosen(config.method, PAIRS, config.model), options, device)
     return pair_graph(particles, aligner, generator=generator, device=device, batch_size=max(1, min(size, PARTNERS)))

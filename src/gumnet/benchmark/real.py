@@ -154,12 +154,18 @@ def measure_real(
             tell(row)
     # A larger correlation is better, and the order wants what is smaller.
     order = Order.of({row: -torch.tensor(each["pairs"]["correlations"]).double() for row, each in found.items()})
+    wrong = {
+        row: (torch.tensor(each["particles"]["degrees"]) > RIGHT_DEGREES).double()
+        for row, each in found.items()
+        if "particles" in each
+    }
     return {
         "particles": len(real.particles),
         "pairs": len(real.rows),
         "rows": found,
         "not_run": not_run,
         "order": order.figures(),
+        "particles_order": Order.of(wrong).figures() if wrong else None,
     }
 
 
@@ -181,6 +187,11 @@ def _figures(real: RealSet, poses: Poses) -> dict[str, Any]:
         "correlation_95": [mean.low, mean.high],
         "pairs": {"degrees": rounded(degrees), "correlations": rounded(correlations)},
     }
+
+
+def _particles(degrees: Tensor) -> dict[str, Any]:
+    """Return what the rotations (n) of the particles are worth, in the order of the table."""
+    return {"particles_within": _share(degrees), "particles": {"degrees": rounded(degrees)}}
 
 
 def _share(degrees: Tensor) -> dict[str, Any]:
@@ -205,7 +216,7 @@ def _joint(real: RealSet, setting: Setting, seed: int) -> dict[str, Any]:
     return {
         **_figures(real, real.relative(made.particles.poses)),
         **_maps(made),
-        "particles_within": _share(degrees),
+        **_particles(degrees),
         "seconds": cost.wall,
         "notes": list(made.notes),
     }
@@ -218,13 +229,14 @@ def _method(real: RealSet, method: Method) -> dict[str, Any]:
         max_shift=DEFAULT_MAX_SHIFT * real.particles.box,
         voxel_size=real.particles.voxel_size_angstrom,
     )
-    degrees = []
-    for half in (1, 2):
-        some = real.particles.select(rows_of_half(real.particles, half))
+    degrees, halves = [], [rows_of_half(real.particles, half) for half in (1, 2)]
+    for half, rows in enumerate(halves, 1):
+        some = real.particles.select(rows)
         # Half maps are in the order of the half sets.
         aligned_to = real.at_file.half_maps[2 - half].float()
         poses = align(some, aligned_to, setting.config(method.method, real.particles.box)).poses
         degrees.append(pair_errors(poses, some.poses).degrees)
     poses, timings = aligned(method.method, real.pairs, setting)
     cost = sum(timing.seconds.wall for timing in timings) / len(real.rows)
-    return {**_figures(real, poses), "particles_within": _share(torch.cat(degrees)), "seconds_a_pair": cost}
+    in_order = torch.cat(degrees)[torch.argsort(torch.cat(halves))]
+    return {**_figures(real, poses), **_particles(in_order), "seconds_a_pair": cost}

@@ -44,8 +44,12 @@ def real_table(real: Mapping[str, Any]) -> str:
 
 
 def order_words(real: Mapping[str, Any]) -> str:
-    """Return which method aligns pairs to the highest correlation; what is fitted to noise is high, too."""
+    """Return which methods find most particles, and align pairs to the highest correlation, which noise has too."""
+    words = ""
+    particles = real.get("particles_order")
+    if particles:
+        words = f"By particles within 15 degrees, the most first: {particles['chain']}. {particles['verdict']} "
     return (
-        f"By correlation of pairs, the highest first: {real['order']['chain']}. {real['order']['verdict']} "
+        f"{words}By correlation of pairs, the highest first: {real['order']['chain']}. {real['order']['verdict']} "
         "A search finds a higher correlation in noise, too, so a high one alone does not say that a pose is right."
     )

@@ -18,6 +18,7 @@ from gumnet.cli.options import (
     check_limits,
     check_model,
     say,
+    settled,
 )
 from gumnet.cli.running import RUNNING, Running
 from gumnet.errors import InputError
@@ -36,7 +37,7 @@ def align(
     out: Path,
     reference: Path | None = None,
     pairs: Path | None = None,
-    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa"] = "exhaustive",
+    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa", "auto"] = "exhaustive",
     model: Path | None = None,
     no_refine: Flag = False,
     symmetry: str = "C1",
@@ -84,8 +85,9 @@ def align(
         CSV with columns a and b: rows of the table, from 1. b is aligned to a.
     method
         Search over all rotations and shifts (exhaustive), the same on volumes that a
-        learned filter cleaned (matched), a trained Gum-Net, or a classical
-        baseline: H-T align or F&A align.
+        learned filter cleaned (matched), a trained Gum-Net, a classical baseline (H-T
+        align or F&A align), or auto: exhaustive to a map, matched for pairs, as
+        measurements advise (docs/benchmarks.md).
     model
         Weights in place of those that ship: a Gum-Net for --method gumnet, a matched
         filter for --method matched.
@@ -144,13 +146,14 @@ def align(
     if not local and (cone is not None or in_plane is not None):
         raise InputError("--cone and --in-plane are ranges about the poses of the table", cure="add --local")
     common.start()
+    from gumnet.alignment.auto import PAIRS, TO_MAP
     from gumnet.alignment.to_reference import AlignConfig
     from gumnet.io.relion_write import check_tables_free, write_particles
     from gumnet.journal import check_start, journal_path
 
     check_start(out, resume=running.resume, overwrite=output.overwrite)
     config = AlignConfig(
-        method=method,
+        method=settled(method, TO_MAP if pairs is None else PAIRS),
         refine=not no_refine,
         local=local,
         max_shift=max_shift,

@@ -25,6 +25,7 @@ from gumnet.cli.options import (
     read_mask,
     say,
     say_table,
+    settled,
 )
 from gumnet.cli.running import RUNNING, Running
 from gumnet.versions import versions
@@ -48,7 +49,7 @@ def average(
     initial: Path | None = None,
     mask: str | None = None,
     symmetry: str = "C1",
-    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa"] = "exhaustive",
+    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa", "auto"] = "exhaustive",
     model: Path | None = None,
     no_refine: Flag = False,
     max_shift: float | None = None,
@@ -114,8 +115,9 @@ def average(
         which, and ends with it; none where they do not tell.
     method
         Search over all rotations and shifts (exhaustive), the same on volumes that a
-        learned filter cleaned (matched), a trained Gum-Net, or a classical
-        baseline: H-T align or F&A align.
+        learned filter cleaned (matched), a trained Gum-Net, a classical baseline (H-T
+        align or F&A align), or auto: exhaustive, but matched for the pairs of
+        --start pairs, as measurements advise (docs/benchmarks.md).
     model
         Weights in place of those that ship: a Gum-Net for --method gumnet, a matched
         filter for --method matched.
@@ -133,6 +135,7 @@ def average(
     """
     check_model(method, model)
     device = common.start()
+    from gumnet.alignment.auto import PAIRS, TO_MAP
     from gumnet.averaging.config import AverageConfig
     from gumnet.averaging.joint import average as run
     from gumnet.fingerprint import Watched
@@ -166,6 +169,8 @@ def average(
                 seed=common.first_seed,
                 device=str(device),
             )
+            for task in ((TO_MAP, PAIRS) if start == "pairs" else (TO_MAP,)) if config.iterations else ():
+                settled(method, task)
             files = {"the initial map": initial, "the mask": None if mask in (None, AUTO) else mask, "the model": model}
             watched = Watched.of(data, files.values())
             journal = stack.enter_context(
@@ -189,6 +194,8 @@ def average(
             if mask == AUTO and made.mask is not None:
                 write_map(folder / "mask.mrc", made.mask, data.voxel_size_angstrom)
             settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
+            if config.iterations:
+                settings["Method"] = config.method_words
             write_average_report(
                 folder,
                 made,
@@ -227,7 +234,7 @@ def _journal(
         "--start": config.start,
         "--mask": AUTO if isinstance(config.mask, str) else None,
         "--symmetry": config.symmetry.upper(),
-        "--method": config.method,
+        "--method": config.method_words,
         "--no-refine": not config.refine,
         "--max-shift": config.max_shift,
         "--low-pass": config.low_pass_angstrom,

@@ -23,6 +23,7 @@ from gumnet.cli.options import (
     matching_mask,
     say,
     say_table,
+    settled,
 )
 from gumnet.cli.running import RUNNING, Running
 from gumnet.errors import InputError
@@ -40,7 +41,7 @@ def cluster(
     *,
     out: Path,
     k: int | None = None,
-    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa", "poses"] = "exhaustive",
+    method: Literal["exhaustive", "matched", "gumnet", "ht", "fa", "auto", "poses"] = "exhaustive",
     linkage: Literal["complete", "average", "ward", "single"] = "complete",
     model: Path | None = None,
     refine: bool | None = None,
@@ -83,7 +84,8 @@ def cluster(
     method
         Search over all rotations and shifts (exhaustive), the same on volumes that a
         learned filter cleaned (matched), a trained Gum-Net, a classical baseline
-        (H-T align or F&A align), or the poses of the table as they are.
+        (H-T align or F&A align), or the poses of the table as they are. auto is
+        matched, as measurements advise (docs/benchmarks.md).
     linkage
         Distance of two groups of particles: that of the farthest two, the mean of all
         pairs, the growth of the variance, or that of the nearest two.
@@ -117,6 +119,7 @@ def cluster(
     if distances is not None and resume:
         raise InputError("--distances are there already, nothing is left to resume", cure="leave out one of the two")
     device = common.start()
+    from gumnet.alignment.auto import PAIRS
     from gumnet.clustering.config import ClusterConfig
     from gumnet.clustering.run import cluster as run
     from gumnet.fingerprint import Watched
@@ -134,7 +137,7 @@ def cluster(
             check_limits(data, max_shift=max_shift, low_pass=low_pass, high_pass=high_pass)
             config = ClusterConfig(
                 k=k,
-                method=method,
+                method=settled(method, PAIRS),
                 linkage=linkage,
                 refine=refine,
                 max_shift=max_shift,

@@ -22,6 +22,7 @@ from gumnet.versions import versions
 if TYPE_CHECKING:
     import torch
 
+    from gumnet.alignment.auto import Task
     from gumnet.particles import Particles
     from gumnet.types import Volume
 
@@ -248,6 +249,15 @@ def check_model(method: str, model: Path | None) -> None:
     """Raise `InputError` where a model is given for a method that takes none."""
     if method not in ("gumnet", "matched") and model is not None:
         raise InputError(f"--method {method} uses no --model", cure="leave it out, or give --method gumnet or matched")
+
+
+def settled(method: str, task: Task) -> str:
+    """Return the method by its own name: what auto is for a task, which is said with the reason, or as it was given."""
+    from gumnet.alignment.auto import AUTO, chosen
+
+    if method == AUTO:
+        say(task.words())
+    return chosen(method, task)
 
 
 def command_line() -> str:

@@ -27,8 +27,9 @@ class ClusterConfig:
         How many classes; suggested (`gumnet.clustering.suggest`) unless given.
     method
         How the two particles of a pair are aligned: "exhaustive"; "matched", the same search on volumes that a learned
-        filter cleaned; "gumnet"; the baselines "ht" and "fa"; or "poses", which puts all
-        particles on one reference by the poses they have and searches nothing.
+        filter cleaned; "gumnet"; the baselines "ht" and "fa"; "auto", the one that measurements advise
+        (`gumnet.alignment.auto`), here "matched"; or "poses", which puts all particles on one reference by the poses
+        they have and searches nothing.
     linkage
         Distance of two groups: that of their farthest particles ("complete", as in the Gum-Net paper), the mean of all
         their pairs ("average"), that of the nearest ("single"), or the growth of the variance ("ward").

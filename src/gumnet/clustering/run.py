@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from gumnet.alignment.auto import PAIRS, chosen
 from gumnet.alignment.checks import check_max_shift, check_resolutions, checked_mask
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import accumulate
@@ -104,6 +105,7 @@ def cluster(
         If particles or settings do not fit each other.
     """
     config = ClusterConfig() if config is None else config
+    config = replace(config, method=chosen(config.method, PAIRS, config.model))
     n = len(particles)
     config.check(n)
     check_max_shift(config.max_shift, particles.box)
