@@ -96,7 +96,7 @@ def test_a_mask_shows_the_correlation_with_it_and_without(simulated: Path, avera
 def test_average_refines_from_an_initial_map(simulated: Path, tmp_path: Path) -> None:
     initial = simulated / "truth_structures" / "structure_1.mrc"
     out = tmp_path / "out"
-    arguments = ["--initial", str(initial), "--iterations", "1", "--no-refine"]
+    arguments = ["--initial", str(initial), "--iterations", "1", "--no-refine", "--method", "auto"]
     assert main(["average", str(simulated), "--out", str(out), *arguments]) == 0
     found = read_particles(out / "particles.star").poses.rotations
     truth = read_truth(simulated)[0].rotations

@@ -3,14 +3,14 @@
 The rule, and why (docs/benchmarks.md, "Which method when", has the tables; errors are rotations, by Frobenius norm):
 
 Pairs of particles: "matched".
-    Both volumes are noisy, so there is noise to clean from both. On simulated pairs of complexes that the filter was not
-    trained on it is significantly better than "exhaustive" at SNR 0.1, and with a wedge on both volumes at 0.3 too;
-    at all other noisy levels the two cannot be told apart. On nearly clean pairs (SNR 100) it is worse by 0.003, a
-    tenth of a degree: significant, and no reason to ask users for their signal-to-noise. It takes up to half as much time
-    again. "gumnet" is never significantly better than it, "ht" and "fa" are not in noise.
+    Both volumes are noisy, so there is noise to clean from both. On simulated pairs of complexes that the filter was
+    not trained on it is significantly better than "exhaustive" at SNR 0.1, and with a wedge on both volumes from 0.3
+    on; at the other noisy levels the two cannot be told apart. On nearly clean pairs (SNR 100) it is worse by 0.003, a
+    tenth of a degree: significant, and no reason to ask people for their signal-to-noise. It takes up to half as much
+    time again. "gumnet" is never significantly better than it; "ht" and "fa" are far behind in noise.
 Particles against a map: "exhaustive".
-    Against a map without noise of its own, weighted correlation is the best statistic for Gaussian noise already, and what
-    a filter does to the particle can only lose. On real ribosomes it finds more of the poses than the networks do.
+    Against a map with little noise of its own, weighted correlation is the best statistic for Gaussian noise already,
+    and what a filter does to the particle can only lose.
 
 What a volume itself tells of its noise is not asked: a rule that depended on it would align two halves of a set, or two
 batches, by different methods.

@@ -21,7 +21,17 @@ from gumnet.journal import Journal
 LEAST_PAIRS = 2
 """Of a structure: joint alignment deals the four volumes of two pairs to two halves."""
 
-_GUESSES = {"ht": 0.2, "fa": 0.5, "exhaustive": 0.15, "matched": 0.3, JOINT: 6.0, MIXED: 20.0, BOUND: 0.3}
+_GUESSES = {
+    "ht": 0.2,
+    "fa": 0.5,
+    "exhaustive": 0.15,
+    "matched": 0.3,
+    "gumnet": 0.25,
+    "gumnet-refined": 0.3,
+    JOINT: 6.0,
+    MIXED: 20.0,
+    BOUND: 0.3,
+}
 """Seconds a pair on one core, until a row has told its own."""
 
 

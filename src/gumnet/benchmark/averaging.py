@@ -30,7 +30,17 @@ from gumnet.particles import Particles, Poses
 from gumnet.simulation.dataset import simulate
 from gumnet.types import Volume, Volumes
 
-_GUESSES = {TRUE: 0.02, "ht": 1.5, "fa": 4.0, "exhaustive": 0.8, "matched": 1.5, JOINT: 3.0, RELION: 40.0}
+_GUESSES = {
+    TRUE: 0.02,
+    "ht": 1.5,
+    "fa": 4.0,
+    "exhaustive": 0.8,
+    "matched": 1.5,
+    "gumnet": 1.2,
+    "gumnet-refined": 1.4,
+    JOINT: 3.0,
+    RELION: 40.0,
+}
 """Seconds a particle on one core, until a row has told its own."""
 
 
