@@ -44,7 +44,9 @@ def run_of(row: str) -> Run:
         ("exhaustive", Level.of(0.03, "white"), 12, 0.14, 0.65),  # 0.088 to 0.100, 0.36 to 0.44
         ("exhaustive", Level.of(0.3, "coloured"), 8, 0.14, 0.5),  # 0.074 to 0.090, 0.24 to 0.32
         (BOUND, Level.of(0.1, "coloured"), 8, 0.11, 0.5),  # 0.053 to 0.074, 0.24 to 0.34
-        ("matched", Level.of(0.3, "coloured"), 8, 0.1, 0.5),  # 0.054 to 0.067, 0.26 to 0.34
+        # Where the plain search has 0.180 to 0.494, 0.54 to 0.62; one seed of four has failures with each.
+        ("matched", Level.of(0.12, "coloured"), 8, 0.15, 0.75),  # 0.105 to 0.109, 0.44 to 0.51
+        ("gumnet-refined", Level.of(0.12, "coloured"), 8, 0.15, 0.75),  # 0.093 to 0.112, 0.42 to 0.51
     ],
     ids=lambda value: f"{value.snr:g}-{value.colour}" if isinstance(value, Level) else str(value),
 )
@@ -75,12 +77,12 @@ def processor_seconds(work: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize(
     ("row", "pairs", "bound"),
-    [("ht", 2, 4.9), ("fa", 1, 14.2), ("exhaustive", 4, 3.2), ("matched", 4, 4.2)],
+    [("ht", 2, 4.9), ("fa", 1, 14.2), ("exhaustive", 4, 3.2), ("matched", 4, 4.2), ("gumnet", 4, 3.2)],
 )
 def test_time_a_pair_stays_within_twice_that_of_the_kernel_as_measured(
     row: str, pairs: int, bound: float, structure: torch.Tensor
 ) -> None:
-    """Measured: 2.4, 7.1, 1.5 and 2.1 times the kernel, on one thread."""
+    """Measured: 2.4, 7.1, 1.5, 2.1 and 1.6 times the kernel, on one thread."""
     run, part = run_of(row), Part.of(structure, 0, Level.of(0.1, "white"), pairs, seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -58,10 +58,10 @@ def test_search_agrees_with_true_poses_and_joint_alignment_in_any_frame(
     assert together["pairs_within"]["share"] == 1
     assert together["correlation"] == pytest.approx(file["correlation"], abs=1e-3)
     assert searched["correlation"] > 0.9 * file["correlation"] > 0.2
-    assert found["particles_order"]["order"] == ["joint", "exhaustive"], "the most right first"
+    assert set(found["particles_order"]["order"]) == {"joint", "exhaustive"}, "the file's own are no method's"
     assert sum(d <= 15 for d in searched["particles"]["degrees"]) == searched["particles_within"]["count"]
     text = real_markdown({"table": "table.star", **found})
-    assert "By particles within 15 degrees, the most first: joint ~ exhaustive." in text
+    assert "By particles within 15 degrees, the most first: exhaustive ~ joint." in text
     assert "the file's poses | - | - |" in text
     assert "10 particles, 5 pairs" in text
 
