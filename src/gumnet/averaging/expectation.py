@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.score import phases
-from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
+from gumnet.averaging.turned_table import turned_tables
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
 from gumnet.types import Labels, Rotations, Vectors
@@ -113,8 +113,7 @@ def expect(
     centres = torch.zeros(n, 3) if centres is None else centres
     found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
-    for fold in torch.unique(folds).tolist():
-        table, power = _table(maps[fold], rotations, data)
+    for fold, table, power in turned_tables(maps, torch.unique(folds).tolist(), rotations, band):
         total, precision = torch.zeros_like(table), torch.zeros_like(power)
         for allowed, rows_of_group in _groups(candidates, torch.nonzero(folds == fold)[:, 0]):
             # Columns of the table that these particles are compared with, and where they stand in the whole.
@@ -187,11 +186,3 @@ def _groups(candidates: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]
     patterns, which = torch.unique(candidates[rows], dim=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         yield torch.nonzero(pattern)[:, 0], rows[which == number]
-
-
-def _table(maps: Tensor, rotations: Rotations, data: LowBand) -> tuple[Tensor, Tensor]:
-    """Return maps (K, N, N, N) at all rotations: real and imaginary parts (K r, 2 M), and squares (K r, M)."""
-    turned = TurnedSpectra.of(maps.to(rotations.device), None, data.band.shells)
-    values, _ = turned.read(rotations.expand(len(maps), -1, -1, -1), data.band)
-    power = (values[:, 0] ** 2 + values[:, 1] ** 2).flatten(0, 1)
-    return torch.cat([values[:, 0], values[:, 1]], dim=-1).flatten(0, 1), power
