@@ -10,7 +10,7 @@ import torch
 
 from gumnet.alignment.auto import PAIRS, TO_MAP
 from gumnet.cli.main import main
-from gumnet.journal import journal_path
+from gumnet.journal import Journal, journal_path
 from gumnet.particles import Particles, Poses
 
 
@@ -67,7 +67,9 @@ def test_a_run_that_goes_on_does_so_with_the_method_that_was_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def stop(*_: object, **__: object) -> None:
+    def stop(*_: object, journal: Journal, **__: object) -> None:
+        if 0 not in journal:
+            journal.add(0, b"something that was finished")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, stop)
