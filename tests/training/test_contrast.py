@@ -281,6 +281,19 @@ def test_a_run_resumes_as_if_never_interrupted(tmp_path) -> None:
     assert lines[-1].keys() == {"step", "denoising", "contrast", "right", "seconds"}
 
 
+def test_weights_alone_learn_from_the_first_step(tmp_path) -> None:
+    """Without a network nothing can learn to remove noise: no step is given to it, and no step lacks a gradient."""
+    config = replace(TINY, network=replace(NETWORK, network=False), denoising_steps=2, learning_rate=1e-2)
+    found = train_matched(config, tmp_path / "run", structures=blobs(2))
+    assert config.noise_steps == 0
+    assert replace(config, network=NETWORK).noise_steps == 2
+    assert learning_rate(1, config) == learning_rate(1, replace(config, denoising_steps=0))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all("contrast" in line for line in lines)
+    assert not found.convolutions
+    assert float(found.log_sharpness.detach()) != float(MatchedFilter(config.network).log_sharpness.detach())
+
+
 def test_another_run_is_not_resumed(tmp_path) -> None:
     train_matched(replace(TINY, steps=1), tmp_path / "run", structures=blobs(2))
     with pytest.raises(InputError, match="mined"):

@@ -23,7 +23,8 @@ class ContrastConfig:
     steps
         Steps in all.
     denoising_steps
-        How many of them, at the start, learn to remove noise alone.
+        How many of them, at the start, learn to remove noise alone; none where nothing of the network removes noise
+        (``network.network`` is off), see `noise_steps`.
     denoising
         Weight of that in the loss from then on.
     groups, views
@@ -119,6 +120,12 @@ class ContrastConfig:
         for name, (fits, cure) in ranges.items():
             if not fits:
                 raise InputError(f"{name} is {getattr(self, name)}", cure=cure)
+
+    @property
+    def noise_steps(self) -> int:
+        """How many steps learn to remove noise alone."""
+        # Weights of shells and a judge leave volumes as they are: such a step would have no gradient at all.
+        return self.denoising_steps if self.network.network else 0
 
 
 NETWORKS: Mapping[str, MatchedFilterConfig] = MappingProxyType(

@@ -160,7 +160,7 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
             drawn = stream(config.seed, _STEP, step)
             if device.type != "cpu":
                 drawn = torch.Generator(device).manual_seed(drawn.initial_seed())
-            lesson = teach(model, drawn, at < config.denoising_steps)
+            lesson = teach(model, drawn, at < config.noise_steps)
             # Kept as tensors: to read one waits for the GPU.
             entry = {"denoising": lesson.denoising.detach()}
             loss = lesson.denoising
@@ -180,7 +180,7 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
             _average(averaged, model, step)
             display.advance(1)
             done = step + 1
-            last = step + 1 in (config.denoising_steps, config.steps)
+            last = step + 1 in (config.noise_steps, config.steps)
             if (step + 1) % _RECORD_EVERY == 0 or last:
                 every = {key: [entry[key] for entry in losses if key in entry] for key in losses[-1]}
                 means = {key: float(torch.stack(values).mean()) for key, values in every.items()}
@@ -203,9 +203,9 @@ def learning_rate(step: float, config: ContrastConfig) -> float:
     step
         With a limit of time, the step that the run would be at were it as far through its steps as through its time.
     """
-    done, steps = 0, min(config.denoising_steps, config.steps)
-    if step >= config.denoising_steps:
-        done, steps = config.denoising_steps, config.steps - config.denoising_steps
+    done, steps = 0, min(config.noise_steps, config.steps)
+    if step >= config.noise_steps:
+        done, steps = config.noise_steps, config.steps - config.noise_steps
     rising = max(1, round(config.warmup * steps))
     if step - done < rising:
         return config.learning_rate * (step - done + 1) / rising
