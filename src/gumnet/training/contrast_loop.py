@@ -28,9 +28,10 @@ from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
 from gumnet.progress import progress
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
-from gumnet.training.contrast import clean, contest, denoising_loss, judge_loss
+from gumnet.training.contrast import clean, contest, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import ViewSource
+from gumnet.training.contrast_judge import Judged, from_contest, from_search, judge_loss
 from gumnet.training.contrast_structures import training_structures
 from gumnet.training.data import stream
 from gumnet.types import Volumes
@@ -51,15 +52,14 @@ class Lesson:
         How far its volumes are from those without noise, a scalar; see `gumnet.training.contrast.denoising_loss`.
     contrast, won
         Cross entropy (p,) of the true among wrong candidates, and whether it won; None where noise alone was learned.
-    judged, judged_won
-        The same for the judge, with its corrections; None for a filter without one.
+    judged
+        What the judge did; None for a filter without one.
     """
 
     denoising: Tensor
     contrast: Tensor | None = None
     won: Tensor | None = None
-    judged: Tensor | None = None
-    judged_won: Tensor | None = None
+    judged: Judged | None = None
 
 
 Teach = Callable[[MatchedFilter, torch.Generator, bool], Lesson]
@@ -127,7 +127,11 @@ def train_matched(
         found = contest(model, cleaned, views, config, generator)
         if model.judge is None:
             return Lesson(denoising, *found.losses())
-        return Lesson(denoising, *found.losses(), *judge_loss(model, cleaned, views, config, found))
+        if config.judged_on == "search":
+            poses = from_search(model, cleaned, views, config, found, generator)
+        else:
+            poses = from_contest(found, cleaned, views, config)
+        return Lesson(denoising, *found.losses(), judge_loss(model, cleaned, views, config, poses))
 
     return fit(model.to(device), teach, config, folder, resume=resume)
 
@@ -167,9 +171,10 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
             if lesson.contrast is not None and lesson.won is not None:
                 loss = lesson.contrast.mean() + config.denoising * lesson.denoising
                 entry |= {"contrast": lesson.contrast.mean().detach(), "right": lesson.won.mean()}
-            if lesson.judged is not None and lesson.judged_won is not None:
-                loss = loss + lesson.judged.mean()
-                entry |= {"judged": lesson.judged.mean().detach(), "judged_right": lesson.judged_won.mean()}
+            if lesson.judged is not None:
+                loss = loss + lesson.judged.loss
+                entry |= {"judged": lesson.judged.loss.detach(), "judged_right": lesson.judged.right}
+                entry |= {"judged_found": lesson.judged.found}
             losses.append(entry)
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
