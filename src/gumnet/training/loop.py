@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gumnet.errors import InputError
 from gumnet.io.atomic import claim_folder
+from gumnet.model.consistency import consistency_loss
 from gumnet.model.gumnet import GumNet
 from gumnet.model.loss import alignment_loss
 from gumnet.model.weights import load_model, save_model
@@ -163,10 +164,11 @@ class _Session:
             group["lr"] = rate
         self.network.train()
         total, seen = 0.0, 0
+        bands = open_bands(self.config, epoch)
         start = time.perf_counter()
         whole, own = self._parts(pairs)
         for count, batch in zip(map(len, whole), self.reader.batches(own), strict=True):
-            losses = self._losses(self._trained, batch)
+            losses = self._losses(self._trained, batch, bands, self.config.consistency)
             value = self._finite(losses, count)
             self.optimiser.zero_grad(set_to_none=True)
             # Gradients become means over processes, whose shares may differ by a pair.
@@ -188,7 +190,7 @@ class _Session:
         _, own = self._parts(pairs)
         batches = self.reader.batches(part for part in own if len(part))
         losses = [torch.zeros(0, device=self.group.device)]
-        losses += [self._losses(self.network, batch) for batch in batches]
+        losses += [self._losses(self.network, batch, self.config.bands, 0.0) for batch in batches]
         return self._finite(torch.cat(losses), len(pairs))
 
     def _parts(self, pairs: Tensor) -> tuple[Sequence[Tensor], list[Tensor]]:
@@ -208,12 +210,27 @@ class _Session:
             raise FloatingPointError(f"the loss is {value} at step {self.step}; train with a lower learning_rate")
         return value
 
-    def _losses(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss (n,) of each pair of a batch."""
+    def _losses(self, network: nn.Module, batch: Batch, bands: Sequence[float], consistency: float) -> Tensor:
+        """Return the loss (n,) of each pair of a batch; see `TrainConfig` for the settings."""
         device = self.group.device
         batch = batch.to(device)
+        both = consistency > 0
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            rotations, shifts = network(batch.a, batch.b)
-        return alignment_loss(
-            batch.a, batch.b, rotations, shifts, batch.weights_a, batch.weights_b, unobserved=self.config.unobserved
+            rotations, shifts = network(batch.a, batch.b, both_ways=both)
+        pairs = batch.both_ways() if both else batch
+        weights = pairs.weights_a, pairs.weights_b
+        losses = alignment_loss(
+            pairs.a, pairs.b, rotations, shifts, *weights, unobserved=self.config.unobserved, bands=bands
         )
+        if not both:
+            return losses
+        (there, back), (moved, moved_back) = rotations.chunk(2), shifts.chunk(2)
+        apart = consistency_loss(there, moved, back, moved_back, batch.a.shape[-1])
+        return losses.view(2, -1).mean(dim=0) + consistency * apart
+
+
+def open_bands(config: TrainConfig, epoch: int) -> tuple[float, ...]:
+    """Return the bands that count in an epoch, counted from 0: the lowest first, one more every few epochs."""
+    if config.epochs_per_band == 0:
+        return config.bands
+    return config.bands[: 1 + epoch // config.epochs_per_band]
