@@ -32,6 +32,7 @@ def train(
     bands: Numbers = None,
     epochs_per_band: int | None = None,
     consistency: float | None = None,
+    tensorboard: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -84,6 +85,8 @@ def train(
     consistency
         Weight of the loss that the poses of b on a and of a on b are inverse, as 0.1;
         0, which is off, unless given.
+    tensorboard
+        Write the metrics for TensorBoard too, to OUT/tensorboard; it must be installed.
     """
     if init is not None and preset is not None:
         raise InputError("--init brings its architecture along", cure="leave --preset out")
@@ -109,7 +112,7 @@ def train(
             raise InputError("--skip-bad is for one process", cure="pack the particles first: gumnet pack --skip-bad")
         settings, model = _settings(init, config, {name: value for name, value in given.items() if value is not None})
         data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
-        run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite)
+        run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite, tensorboard=tensorboard)
     if not is_first():
         return
     say(f"the best weights are in {out / MODEL}; to use them:")

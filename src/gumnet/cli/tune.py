@@ -19,6 +19,9 @@ def tune(
     network: Literal["matched", "gumnet"] = "matched",
     steps: int | None = None,
     minutes: float | None = None,
+    judged_on: Literal["truth", "search"] = "truth",
+    both_ways: Flag = False,
+    tensorboard: Flag = False,
     resume: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
@@ -61,6 +64,14 @@ def tune(
         without particles 2100, or 3000 large ones on a GPU.
     minutes
         End after so long whatever steps are left; the step size falls with the time.
+    judged_on
+        Without particles, what the network that judges poses learns from: the true pose among
+        wrong ones, or what the search itself finds.
+    both_ways
+        Without particles, have that network learn from every pair in both directions, and to
+        say the same from both.
+    tensorboard
+        Write the metrics for TensorBoard too, to OUT/tensorboard; it must be installed.
     resume
         Go on after the last checkpoint of the run in OUT.
     """
@@ -85,7 +96,16 @@ def tune(
         settings = training_config(network, gpu=device.type == "cuda")
         if begun is not None:
             settings = replace(settings, network=begun.config, denoising_steps=0)
-        train_matched(told(settings), out, init=begun, resume=resume, overwrite=output.overwrite, device=device)
+        settings = replace(settings, judged_on=judged_on, both_ways=both_ways, consistency=0.1 if both_ways else 0.0)
+        train_matched(
+            told(settings),
+            out,
+            init=begun,
+            resume=resume,
+            overwrite=output.overwrite,
+            device=device,
+            tensorboard=tensorboard,
+        )
     else:
         from gumnet.alignment.matched import as_filter
         from gumnet.model.shipped import shipped_weights
@@ -95,6 +115,15 @@ def tune(
         data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite or resume)
         second = None if other is None else reading.all_particles(other)
         config = told(tuning_config(model))
-        found = tune_matched(data, model, out, config, other=second, resume=resume, overwrite=output.overwrite)
+        found = tune_matched(
+            data,
+            model,
+            out,
+            config,
+            other=second,
+            resume=resume,
+            overwrite=output.overwrite,
+            tensorboard=tensorboard,
+        )
         say(found.in_words())
     say(f"the filter is in {out / MODEL}; to use it: --method {network} --model {out / MODEL}")

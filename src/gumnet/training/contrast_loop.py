@@ -27,6 +27,7 @@ from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
 from gumnet.progress import progress
+from gumnet.training.board import board, check_board
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
 from gumnet.training.contrast import clean, contest, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
@@ -75,6 +76,7 @@ def train_matched(
     resume: bool = False,
     overwrite: bool = False,
     device: torch.device | str = "cpu",
+    tensorboard: bool = False,
 ) -> MatchedFilter:
     """Train a matched filter on simulated particles, and return the running average of its weights.
 
@@ -93,7 +95,10 @@ def train_matched(
         Start anew in a folder that holds something already.
     device
         Where to train; the filter that is returned is on the CPU.
+    tensorboard
+        Write the metrics for TensorBoard too, to ``out``/tensorboard.
     """
+    check_board(tensorboard)
     run = {
         **asdict(config),
         "given_structures": 0 if structures is None else len(structures),
@@ -133,7 +138,7 @@ def train_matched(
             poses = from_contest(found, cleaned, views, config)
         return Lesson(denoising, *found.losses(), judge_loss(model, cleaned, views, config, poses))
 
-    return fit(model.to(device), teach, config, folder, resume=resume)
+    return fit(model.to(device), teach, config, folder, resume=resume, tensorboard=tensorboard)
 
 
 def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
@@ -146,7 +151,15 @@ def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: b
     return folder
 
 
-def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path, *, resume: bool) -> MatchedFilter:
+def fit(
+    model: MatchedFilter,
+    teach: Teach,
+    config: ContrastConfig,
+    folder: Path,
+    *,
+    resume: bool,
+    tensorboard: bool = False,
+) -> MatchedFilter:
     """Train a filter, and return the running average of its weights; see `train_matched` for the files."""
     averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
@@ -154,7 +167,11 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
     device = next(model.parameters()).device
     begun, done = time.perf_counter(), start
     losses: list[dict[str, Tensor]] = []
-    with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
+    with (
+        progress("training", config.steps) as display,
+        (folder / METRICS).open("a", encoding="utf-8") as log,
+        board(folder, wanted=tensorboard) as scalars,
+    ):
         display.advance(start)
         for step in range(start, config.steps):
             spent = 0.0 if config.minutes is None else (time.perf_counter() - begun) / (60 * config.minutes)
@@ -192,6 +209,7 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
                 record = {"step": step + 1, **means, "seconds": round(time.perf_counter() - begun, 1)}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
+                scalars.add(record)
                 losses = []
             if (step + 1) % config.save_every == 0 or last:
                 _save(folder, model, averaged, optimiser, step + 1)

@@ -30,6 +30,7 @@ from gumnet.model.weights import load_model, save_model
 from gumnet.particles import Particles
 from gumnet.progress import Progress, progress
 from gumnet.training import checkpoint
+from gumnet.training.board import Board, board, check_board
 from gumnet.training.config import TrainConfig
 from gumnet.training.data import EPOCH, START, VALIDATION, Batch, PairReader, draw_pairs, split, stream
 from gumnet.training.distributed import Group, joined
@@ -43,6 +44,7 @@ def train(
     model: GumNet | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
 ) -> GumNet:
     """Train a network to align pairs of ``particles``, and return the best one by validation, on the CPU.
 
@@ -59,15 +61,20 @@ def train(
         gives the same losses as one that was not.
     overwrite
         Start anew in a folder that holds something already.
+    tensorboard
+        Write the metrics for TensorBoard too, to ``out``/tensorboard.
 
     Raises
     ------
     InputError
-        If there are too few particles, if the model is for another box, if ``out`` holds something and neither
+        If TensorBoard is asked for and not installed, if there are too few particles, if the model is for another box, if ``out`` holds something and neither
         ``resume`` nor ``overwrite`` is set, or if it holds no run with these settings to resume.
     """
+    check_board(tensorboard)
     with joined(config.device) as group:
-        return _train(particles, config, Path(out), model, group, resume=resume, overwrite=overwrite)
+        return _train(
+            particles, config, Path(out), model, group, resume=resume, overwrite=overwrite, tensorboard=tensorboard
+        )
 
 
 def _train(
@@ -79,6 +86,7 @@ def _train(
     *,
     resume: bool,
     overwrite: bool,
+    tensorboard: bool,
 ) -> GumNet:
     group.check_batches(config.pairs_per_epoch, config.batch_size)
     chosen, held = split(len(particles), config.validation_fraction, config.seed)
@@ -108,8 +116,9 @@ def _train(
     with (
         (folder / checkpoint.METRICS if group.leads else Path(os.devnull)).open("a", encoding="utf-8") as metrics,
         progress("training", max(total, 0), unit="pairs", shown=None if group.leads else False) as display,
+        board(folder, wanted=tensorboard and group.leads) as scalars,
     ):
-        session = _Session(config, network, optimiser, reader, group, metrics, display, step=state["step"])
+        session = _Session(config, network, optimiser, reader, group, metrics, display, scalars, step=state["step"])
         for epoch in range(state["epochs"], config.epochs):
             pairs = draw_pairs(chosen, config.pairs_per_epoch, stream(config.seed, EPOCH, epoch))
             train_loss = session.train_epoch(epoch, pairs)
@@ -152,6 +161,7 @@ class _Session:
     group: Group
     metrics: TextIO
     display: Progress
+    scalars: Board
     step: int
 
     def __post_init__(self) -> None:
@@ -202,6 +212,7 @@ class _Session:
         """Add one line to the metrics, so that it is on disk at once."""
         self.metrics.write(json.dumps(record) + "\n")
         self.metrics.flush()
+        self.scalars.add(record)
 
     def _finite(self, losses: Tensor, count: int) -> float:
         """Return the mean loss of ``count`` pairs, or stop a run whose weights have blown up before it writes them."""

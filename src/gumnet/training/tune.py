@@ -25,6 +25,7 @@ from gumnet.io.atomic import write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.particles import Particles
 from gumnet.progress import progress
+from gumnet.training.board import check_board
 from gumnet.training.checkpoint import MODEL
 from gumnet.training.contrast import clean, crossed_loss, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
@@ -103,6 +104,7 @@ def tune_matched(
     other: Particles | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
 ) -> Tuning:
     """Tune a filter on particles with tilt stacks, or with two volumes each, and return the better of the two.
 
@@ -120,6 +122,8 @@ def tune_matched(
     other
         Of particles that are volumes, the same again with independent noise, in the same order: out of the tomogram of
         the odd tilts, where the first are out of that of the even ones.
+    tensorboard
+        Write the metrics for TensorBoard too, to ``out``/tensorboard.
 
     Raises
     ------
@@ -127,6 +131,7 @@ def tune_matched(
         If the particles are volumes without others, whose noise cannot be told from their signal; if the others do not
         fit them or share their noise; or if they are too few.
     """
+    check_board(tensorboard)
     config = tuning_config(model) if config is None else config
     if config.network != model.config:
         raise InputError("the settings are for a filter of another architecture", cure="leave the network out of them")
@@ -144,7 +149,7 @@ def tune_matched(
             return Lesson(denoising)
         return Lesson(denoising, *crossed_loss(filter_, cleaned, config, generator))
 
-    tuned = fit(copy.deepcopy(model), teach, config, folder, resume=resume)
+    tuned = fit(copy.deepcopy(model), teach, config, folder, resume=resume, tensorboard=tensorboard)
     found = judge(model, tuned, judges, config)
     save_filter(folder / TUNED, tuned, overwrite=True)
     save_filter(folder / MODEL, found.model, overwrite=True)
