@@ -67,8 +67,9 @@ def train(
     Raises
     ------
     InputError
-        If TensorBoard is asked for and not installed, if there are too few particles, if the model is for another box, if ``out`` holds something and neither
-        ``resume`` nor ``overwrite`` is set, or if it holds no run with these settings to resume.
+        If TensorBoard is asked for and not installed, if there are too few particles, if the model is for another box,
+        if ``out`` holds something and neither ``resume`` nor ``overwrite`` is set, or if it holds no run with these
+        settings to resume.
     """
     check_board(tensorboard)
     with joined(config.device) as group:
