@@ -80,25 +80,25 @@ def test_trained_on_pure_noise_it_stays_at_chance() -> None:
     model = MatchedFilter(NETWORK)
     assert model.judge is not None
     optimiser = torch.optim.Adam(model.judge.parameters(), lr=1e-2)
-    for step in range(6):
+    for step in range(5):
         optimiser.zero_grad()
-        on_truth(model, noise_views(3, step), BOTH, step).loss.backward()
+        on_truth(model, noise_views(2, step), BOTH, step).loss.backward()
         optimiser.step()
     with torch.no_grad():
-        rounds = [float(on_truth(model, noise_views(3, 1000 + s), TINY, 1000 + s).right) for s in range(20)]
-    chance, pairs = 1 / (TINY.mined + 1), 20 * 9
-    assert sum(rounds) / 20 < chance + 4 * (chance * (1 - chance) / pairs) ** 0.5
+        rounds = [float(on_truth(model, noise_views(2, 1000 + s), TINY, 1000 + s).right) for s in range(16)]
+    chance, pairs = 1 / (TINY.mined + 1), 16 * 6
+    assert sum(rounds) / 16 < chance + 4 * (chance * (1 - chance) / pairs) ** 0.5
 
 
 def test_it_learns_and_the_filter_does_not() -> None:
     """On the same pairs again and again it tells the true rotation, and the filter learns nothing of that."""
-    views = drawn(0.3, 4)
+    views = drawn(0.3, 2)
     torch.manual_seed(0)
     model = MatchedFilter(NETWORK)
     assert model.judge is not None
     optimiser = torch.optim.Adam(model.judge.parameters(), lr=3e-3)
     found = []
-    for _ in range(12):
+    for _ in range(10):
         loss = on_truth(model, views, TINY, 1).loss
         optimiser.zero_grad()
         loss.backward()
@@ -109,7 +109,7 @@ def test_it_learns_and_the_filter_does_not() -> None:
     assert all(p.grad is None for p in others)
 
 
-def test_on_the_search_it_gets_poses_that_the_search_found_and_true_ones_among_them(tmp_path) -> None:
+def test_on_the_search_it_is_given_what_the_search_finds(tmp_path) -> None:
     """Of nearly clean pairs the search finds a right pose, by the conventions of the truth that views come with."""
     model, views = judging(), drawn(30.0, 1)
     cleaned = clean(model, views, TINY)
@@ -128,7 +128,7 @@ def test_on_the_search_it_gets_poses_that_the_search_found_and_true_ones_among_t
     got.loss.backward()
     assert model.judge is not None
     assert all(bool(p.grad.isfinite().all()) for p in model.judge.parameters() if p.grad is not None)
-    run = replace(BOTH, steps=2, denoising_steps=1, groups=1, judged_on="search")
+    run = replace(BOTH, steps=1, denoising_steps=0, groups=1, judged_on="search")
     train_matched(run, tmp_path / "run", structures=blobs(2))
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert {"judged", "judged_right", "judged_found"} <= set(last)
