@@ -104,7 +104,8 @@ def band_correlations(first: Volumes, second: Volumes, bands: Sequence[float]) -
     product, power_a, power_b = shell_sums(parts, box)[..., 1:].cumsum(dim=-1)
     ends = torch.tensor([max(1, round(band * (box // 2))) - 1 for band in bands], device=first.device)
     power = (power_a * power_b)[:, ends]
-    return product[:, ends] / torch.sqrt(power.clamp(min=torch.finfo(first.dtype).tiny))
+    found: Tensor = product[:, ends] / torch.sqrt(power.clamp(min=torch.finfo(first.dtype).tiny))
+    return found
 
 
 def alignment_loss(

@@ -228,7 +228,7 @@ def _highest(config: SimulatedConfig, through: float) -> float:
 def _falling(end: float, share: float, through: float) -> float:
     if through >= share or end >= _CLEAN:
         return end
-    return _CLEAN * (end / _CLEAN) ** (through / share)
+    return _CLEAN * math.pow(end / _CLEAN, through / share)
 
 
 def learning_rate(config: SimulatedConfig, through: float) -> float:
