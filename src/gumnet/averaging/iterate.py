@@ -105,8 +105,9 @@ def iterate(
     def summed(i: int, words: str) -> HalfSums:
         return half_sums(halves[i], folds[i], lambda some: inserted(some, words), reduced)
 
-    # Poses that are only averaged need no maps of others.
-    folds = [dealt(len(r), config.seed + i) if config.iterations else torch.zeros_like(r) for i, r in enumerate(rows)]
+    # Averages that begin as blobs have yet to choose an orientation, and parts of a half would choose different ones.
+    folded = config.iterations > 0 and (beginning is not None or before is not None)
+    folds = [dealt(len(r), config.seed + i) if folded else torch.zeros_like(r) for i, r in enumerate(rows)]
     sums: list[HalfSums] = []
     if config.iterations and before is None:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
