@@ -7,10 +7,12 @@ Pairs of particles: "matched".
     not trained on it is significantly better than "exhaustive" at SNR 0.1, and with a wedge on both volumes from 0.3
     on; at the other noisy levels the two cannot be told apart. On nearly clean pairs (SNR 100) it is worse by 0.003, a
     tenth of a degree: significant, and no reason to ask people for their signal-to-noise. It takes up to half as much
-    time again. "gumnet" is never significantly better than it; "ht" and "fa" are far behind in noise.
+    time again. "gumnet" is never significantly better than it; "ht" and "fa" are far behind in noise. Classes come from
+    the same pairs, so clusters follow; which method tells classes better was not measured.
 Particles against a map: "exhaustive".
     Against a map with little noise of its own, weighted correlation is the best statistic for Gaussian noise already,
-    and what a filter does to the particle can only lose.
+    and what a filter does to the particle can only lose. Of 40 real ribosomes it finds significantly more than the
+    networks do.
 
 What a volume itself tells of its noise is not asked: a rule that depended on it would align two halves of a set, or two
 batches, by different methods.
