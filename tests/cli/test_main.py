@@ -54,7 +54,10 @@ def test_help_of_each_command_shows_an_example_and_the_common_options(
     ("arguments", "words"),
     [
         (["nonsense"], "nonsense"),
-        (["fsc"], "--map1"),
+        (["fsc"], "error: MAP1 is missing. See: gumnet fsc --help"),
+        (["convert", "a.star"], "error: OUT is missing."),
+        (["average", "a.star"], "error: --out is missing."),
+        (["average", "a.star", "--out"], "--out requires an argument"),
         (["fsc", "a.mrc", "b.mrc", "--colour", "red"], "--colour"),
         (["fsc", "a.mrc", "b.mrc", "c.mrc"], "c.mrc"),
         (["simulate", "--out", "x", "--pairs", "many"], "--pairs"),
