@@ -37,7 +37,10 @@ def test_the_compiler_of_torch_is_not_loaded_for_a_table(tmp_path: Path) -> None
     """It takes as long as all the rest of a short command, and comes with some versions of roma."""
     (tmp_path / "p.star").write_text("data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 3\n")
     call = ["convert", str(tmp_path / "p.star"), str(tmp_path / "p.tbl")]
-    code = f"import sys; from gumnet.cli.main import main; assert main({call}) == 0; sys.exit('torch._dynamo' in sys.modules)"
+    code = (
+        f"import sys; from gumnet.cli.main import main; assert main({call}) == 0; "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

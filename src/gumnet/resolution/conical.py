@@ -29,9 +29,9 @@ from gumnet.geometry.fourier import (
     to_fourier,
     to_real,
 )
+from gumnet.progress import track
 from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
-from gumnet.progress import track
 from gumnet.types import Vectors, Volume, Volumes
 
 HALF_ANGLE_DEGREES = 25.0
