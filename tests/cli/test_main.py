@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,10 +25,12 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_is_quick_and_does_not_import_torch() -> None:
     code = "import sys; from gumnet.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 5, "under 1 s alone; the rest is for a busy machine"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 2, "CPU seconds, whatever else the machine does: measured 0.6 on a busy one"
     for command in COMMANDS:
         assert command in done.stdout
 
