@@ -137,7 +137,7 @@ def _missing_elsewhere(table: PoseTable, given_size: float | None) -> dict[str, 
     """Return what commands that need no images want and the table does not say: conversions, cutting out, tuning."""
     from gumnet.io.convert import IN_LENGTHS, IN_VOXELS
 
-    missing = {}
+    missing: dict[str, str] = {}
     if table.voxel_size_angstrom is None:
         missing |= {f"{CONVERT}{target}": _VOXELS_WANTED for target in _IN_ANGSTROM}
     if table.program in IN_LENGTHS and given_size is None:

@@ -14,7 +14,9 @@ def tomogram_facts(path: Path, uses: Iterable[str]) -> dict[str, Any]:
     from gumnet.io.tomograms import read_tomograms, tomogram_sizes_angstrom
 
     sizes = tomogram_sizes_angstrom(path)
-    facts = {name: {"size_angstrom": [round(side, 2) for side in size]} for name, size in sizes.items()}
+    facts: dict[str, dict[str, Any]] = {
+        name: {"size_angstrom": [round(side, 2) for side in size]} for name, size in sizes.items()
+    }
     missing: dict[str, str] = {}
     try:
         series = read_tomograms(path).series
