@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gumnet.cli.align_reference import align_to_reference, poses_in_words
+from gumnet.cli.align_reference import align_to_reference, say_poses
 from gumnet.cli.options import (
     COMMON,
     OUTPUT,
@@ -17,7 +17,6 @@ from gumnet.cli.options import (
     Reading,
     check_limits,
     check_model,
-    say,
 )
 from gumnet.cli.running import RUNNING, Running
 from gumnet.errors import InputError
@@ -48,6 +47,7 @@ def align(
     cone: float | None = None,
     in_plane: float | None = None,
     memory: float | None = None,
+    json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -121,6 +121,8 @@ def align(
     memory
         Most memory to use, in GB; 2 on a CPU and a quarter of what is free
         on a GPU unless given.
+    json
+        Print one JSON object.
     """
     if (reference is None) == (pairs is None):
         raise InputError("give one of --reference and --pairs", cure="for example --reference map.mrc")
@@ -171,7 +173,7 @@ def align(
     if pairs is not None:
         aligned = _pairs(data, pairs, config)
         write_particles(out, aligned, overwrite=overwrite)
-        say(f"{poses_in_words(aligned.poses)}: {out}")
+        say_poses(aligned.poses, out, json=json)
         return
     assert reference is not None
     align_to_reference(
@@ -185,6 +187,7 @@ def align(
         output=output,
         reading=reading,
         running=running,
+        json=json,
     )
 
 
