@@ -219,6 +219,22 @@ def promises(records: Sequence[Record]) -> str:
     return table(["", ""], rows)
 
 
+def everyday(records: Sequence[Record]) -> str:
+    """Return what tables take to be read and converted, and a page to open, by everyday.py."""
+    rows = []
+    for record in records:
+        for one in record["tables"]:
+            for what, cell in one["cells"].items():
+                done = "read" if what == "read" else f"convert to {what}, whole process"
+                took = [number(cell["cpu_seconds"], 1), number(cell["seconds"], 1), number(cell["peak_bytes"] / 1e9, 2)]
+                rows.append([record["commit"], f"{one['rows']:,} rows, {done}", *took])
+        if "page" in record:
+            page = record["page"]
+            what = f"report of {page['bytes'] / 1e6:.1f} MB, loaded in the browser"
+            rows.append([record["commit"], what, "-", number(page["seconds"], 1), "-"])
+    return table(["commit", "", "CPU s", "s", "GB"], rows)
+
+
 KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "pairs": pairs,
     "differences": differences,
@@ -235,4 +251,5 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "real": real,
     "promises": promises,
     "which": which,
+    "everyday": everyday,
 }

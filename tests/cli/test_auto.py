@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def test_align_says_what_it_chose_for_pairs_and_for_a_map(
         assert capsys.readouterr().out.splitlines()[0] == task.words()
         assert main(["align", str(pairs), *given, "--out", str(out), "--overwrite"]) == 0
         assert "auto" not in capsys.readouterr().out, "nothing is chosen unless asked for"
-    assert asked == ["matched", "exhaustive", "exhaustive", "exhaustive"]
+        assert main(["align", str(pairs), *given, "--method", "auto", "--out", str(out), "--overwrite", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["method"] == task.method, "and no line beside it"
+    assert asked == ["matched", "exhaustive", "matched", "exhaustive", "exhaustive", "exhaustive"]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,21 @@ def test_report_says_what_the_files_say(averaged: Path) -> None:
     assert "gumnet average" in html
 
 
+def test_a_script_reads_the_same_values_as_people(
+    simulated: Path, averaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    out = tmp_path / "out"
+    assert main(["average", str(simulated / "truth.star"), "--out", str(out), "--iterations", "0", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["particles"], facts["half_sets"], facts["box"]) == (10, [5, 5], 16)
+    assert (facts["voxel_size_angstrom"], facts["iterations"], facts["folder"]) == (20.0, 0, str(out))
+    html = (averaged / "report.html").read_text(encoding="utf-8")
+    value = "2 voxels" if facts["resolution_angstrom"] is None else f"{facts['resolution_angstrom']:.1f} Å"
+    assert f"<dd>{value}" in html
+    assert (out / "report.html").is_file()
+
+
 def test_a_mask_shows_the_correlation_with_it_and_without(simulated: Path, averaged: Path, tmp_path: Path) -> None:
     write_map(tmp_path / "mask.mrc", soft_sphere(16, radius=3, edge=5), 20.0)
     out = tmp_path / "out"

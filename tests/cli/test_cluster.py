@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def classes(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("classes") / "out"
     assert main(["cluster", str(simulated / "truth.star"), "--method", "poses", "--out", str(out)]) == 0
     return out
+
+
+def test_a_script_reads_the_classes(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    out = tmp_path / "out"
+    call = ["cluster", str(simulated / "truth.star"), "--method", "poses", "--k", "2", "--out", str(out), "--json"]
+    assert main(call) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["particles"], facts["pairs"], facts["k"], facts["folder"]) == (8, 28, 2, str(out))
+    sizes = torch.bincount(read_particles(out / "particles.star").classes, minlength=3)[1:].tolist()
+    assert [one["particles"] for one in facts["classes"]] == sizes
+    assert facts["classes"][0]["score_within"] > facts["classes"][0]["score_to_others"]
 
 
 def test_cluster_writes_all_of_its_files(classes: Path, simulated: Path) -> None:

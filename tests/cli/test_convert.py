@@ -117,7 +117,7 @@ def test_average_of_a_dynamo_folder(
     assert main(facts) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["tilt_range_degrees"] == pytest.approx([-40, 50], abs=5)
-    assert (said["missing"], said["images"]) == ({}, "all 2 there")
+    assert (list(said["missing"]), said["images"]) == (["tune"], "all 2 there")
     assert len(read_particles(tmp_path / "out" / "particles.star")) == 2
 
 

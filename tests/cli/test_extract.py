@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mrcfile
@@ -160,3 +161,31 @@ def test_options_that_would_do_nothing_are_refused(
 ) -> None:
     assert call(folder, tmp_path / "out", "--tilt-range", "-60", "60") == 2
     assert "tilt-range" in capsys.readouterr().err
+
+
+def test_a_script_reads_what_was_cut_and_what_was_not(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(folder, tmp_path / "out", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == {
+        "particles": 3,
+        "box": 24,
+        "voxel_size_angstrom": 10.0,
+        "at_the_edge": 1,
+        "unreadable": 0,
+        "padded": 0,
+        "folder": str(tmp_path / "out"),
+    }
+
+
+def test_progress_is_shown_on_a_terminal_while_boxes_are_cut(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(folder, tmp_path / "quiet") == 0
+    assert capsys.readouterr().err == "", "quiet where it is not a terminal"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert call(folder, tmp_path / "shown") == 0
+    said = capsys.readouterr().err
+    assert "writing volumes" in said
+    assert "3/3" in said

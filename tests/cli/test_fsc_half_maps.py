@@ -140,3 +140,18 @@ def test_wrong_calls_are_one_line_and_write_nothing(
     assert line.count("\n") == 1
     assert words in line
     assert sorted(folder.iterdir()) == before
+
+
+def test_what_takes_long_shows_its_progress_on_a_terminal_and_nowhere_else(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = [str(folder / "half1.mrc"), str(folder / "half2.mrc")]
+    call = ["fsc", *maps, "--conical", "--local-resolution", str(tmp_path / "local.mrc"), "--overwrite"]
+    assert main(call) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(call) == 0
+    said = capsys.readouterr().err
+    assert "Comparing directions" in said
+    assert "24/24" in said
+    assert "Local resolution" in said

@@ -3,11 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from gumnet.cli.main import main
+from gumnet.errors import InputError
+from gumnet.io.convert import TARGETS, convert
 from gumnet.io.mrc import write_map, write_volume_stack
+from gumnet.io.star import write_star
+from gumnet.io.tomograms import read_tomograms
 
 
 def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +42,11 @@ def test_info_says_what_is_there(particles: Path, capsys: pytest.CaptureFixture[
     assert (facts["volumes"], facts["voxels_xyz"], facts["voxel_size_angstrom"]) == (3, [20, 20, 20], 16.0)
 
 
+def test_a_voxel_size_is_said_as_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_map(tmp_path / "a.mrc", torch.randn(8, 8, 8), 5.144)
+    assert info_of(tmp_path / "a.mrc", capsys)["voxel_size_angstrom"] == 5.144
+
+
 def test_info_of_a_table_whose_images_are_elsewhere(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(shared_data / "metadata/relion4.0/relion_4.0.star"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -45,24 +55,112 @@ def test_info_of_a_table_whose_images_are_elsewhere(shared_data: Path, capsys: p
     assert "no such file" in facts["images"]
 
 
-def test_info_says_what_is_missing_for_which_command(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def out_name(target: str) -> str:
+    return f"{target}.csv" if target == "acryo" else f"{target}.star"
+
+
+def test_info_says_what_is_missing_for_which_command(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     facts = info_of(shared_data / "metadata/dynamo/crop.tbl", capsys)
     assert (facts["format"], facts["particles"], facts["tomograms"]) == ("Dynamo", 4485, 25)
     assert facts["tilt_range_degrees"] == [-60, 60]
     missing = facts["missing"]
     assert isinstance(missing, dict)
-    assert "--volumes" in missing["align, average, train"]
-    assert "--voxel-size" in missing["convert --to relion3, relion4, relion5, m"]
+    for command in ("align", "average", "cluster", "pack", "train"):
+        assert "--volumes" in missing[command]
+    for target in ("relion3", "relion4", "relion5", "m", "acryo"):
+        with pytest.raises(InputError, match="--voxel-size"):
+            convert(shared_data / "metadata/dynamo/crop.tbl", tmp_path / out_name(target), to=target)
+        assert "--voxel-size" in missing[f"convert --to {target}"]
+    assert "tilt stacks" in missing["tune"]
+    assert main(["info", str(shared_data / "metadata/dynamo/crop.tbl")]) == 0
+    said = capsys.readouterr().out
+    assert "\n  align, average, cluster, pack, train: " in said
+    assert "\n  convert --to relion3, relion4, relion5, m, acryo: the voxel size (--voxel-size)\n" in said
     facts = info_of(shared_data / "metadata/relion5/R5_tutorial_run_data.star", capsys)
     assert facts["format"] == "RELION 5, 2D tilt stacks"
     assert facts["x_from_corner_voxels"] == pytest.approx([66.1, 3868.7])
     assert facts["half_sets"] == {"1": 4545, "2": 4508}
+    assert "tune" not in facts["missing"], "these are tilt stacks"
+
+
+def test_lengths_miss_the_size_of_voxels_where_these_are_counted(
+    tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert(shared_data / "metadata/relion3.0/relion_3.0.star", tmp_path / "m.star", to="m")
+    missing = info_of(tmp_path / "m.star", capsys)["missing"]
+    assert isinstance(missing, dict)
+    assert {key for key in missing if key.startswith("convert")} == {
+        f"convert --to {target}" for target in ("dynamo", "stopgap", "em")
+    }
+
+
+def test_coordinates_from_the_centre_miss_the_sizes_of_tomograms_for_all_that_count_from_the_corner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ["rlnTomoName", *(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"), "rlnOpticsGroup"]
+    table = tmp_path / "p.star"
+    write_star(
+        table,
+        {
+            "optics": pd.DataFrame({"rlnOpticsGroup": [1], "rlnTomoTiltSeriesPixelSize": [2.0]}),
+            "particles": pd.DataFrame([["TS_1", 10.0, -20.0, 30.0, 1]], columns=columns),
+        },
+    )
+    missing = info_of(table, capsys)["missing"]
+    assert isinstance(missing, dict)
+    for target in TARGETS:
+        out = (
+            tmp_path / f"out{ {'dynamo': '.tbl', 'em': '.em', 'eman2': '.lst', 'acryo': '.csv'}.get(target, '.star') }"
+        )
+        if f"convert --to {target}" in missing:
+            with pytest.raises(InputError, match="--tomogram-size"):
+                convert(table, out, to=target)
+        else:
+            convert(table, out, to=target, overwrite=True)
+            assert target in ("relion5", "eman2")
+
+
+def test_particles_of_which_no_missing_wedge_is_known_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_volume_stack(tmp_path / "s.mrcs", torch.randn(2, 8, 8, 8), 4.0)
+    (tmp_path / "p.star").write_text("data_\n\nloop_\n_rlnImageName\n1@s.mrcs\n2@s.mrcs\n")
+    weights = info_of(tmp_path / "p.star", capsys)["weights"]
+    assert isinstance(weights, str)
+    assert "counts as observed" in weights
+    assert "--tilt-range" in weights
+    capsys.readouterr()
+    for limit in ("60", "90"):  # with 90 it is said that nothing is missing
+        assert main(["info", str(tmp_path / "p.star"), "--tilt-range", f"-{limit}", limit, "--json"]) == 0
+        assert "weights" not in json.loads(capsys.readouterr().out)
+    call = ["average", str(tmp_path / "p.star"), "--iterations", "0", "--overwrite", "--out", str(tmp_path / "out")]
+    assert main(call) == 0
+    assert "no missing wedge is known" in capsys.readouterr().err
+    assert main([*call, "--tilt-range", "-90", "90"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_info_of_what_goes_with_particles(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = info_of(shared_data / "metadata/relion5/R5_tutorial_run_tomograms.star", capsys)
-    assert facts["tomograms"] == dict.fromkeys(
-        ("TS_01", "TS_03", "TS_43", "TS_45", "TS_54"), "5400 x 5400 x 2700 Angstrom"
+    size = {"size_angstrom": [5400, 5400, 2700]}
+    assert facts["tomograms"] == dict.fromkeys(("TS_01", "TS_03", "TS_43", "TS_45", "TS_54"), size)
+    missing = facts["missing"]
+    assert isinstance(missing, dict)
+    assert "no such file: rlnTomoTiltSeriesStarFile" in missing["average"], "its tilt series are elsewhere"
+    (table,) = (shared_data / "real-tilt-particles").glob("*_tomograms.star")
+    facts = info_of(table, capsys)
+    assert isinstance(facts["tomograms"], dict)
+    assert facts["missing"] == {}
+    one = facts["tomograms"]["Unt_050.tomostar"]
+    assert one["size_angstrom"] == pytest.approx([7335, 10002, 2334], abs=1)
+    series = read_tomograms(table)["Unt_050.tomostar"]
+    assert (one["tilts"], one["pixel_size_angstrom"]) == (len(series), series.pixel_size_angstrom)
+    assert one["tilt_range_degrees"] == pytest.approx([-60, 60], abs=15)
+    assert main(["info", str(table)]) == 0
+    assert f"Unt_050.tomostar: 7335 x 10002 x 2334 Angstrom, pixels of {series.pixel_size_angstrom:g}, " in (
+        capsys.readouterr().out
     )
     folder = shared_data / "real-subtomogram"
     facts = info_of(folder / "motl_ribosome_b4_trim_shift_t126.em", capsys)

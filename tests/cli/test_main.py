@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,12 +25,26 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_help_is_quick_and_does_not_import_torch() -> None:
     code = "import sys; from gumnet.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 5, "under 1 s alone; the rest is for a busy machine"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 2, "CPU seconds, whatever else the machine does: measured 0.6 on a busy one"
     for command in COMMANDS:
         assert command in done.stdout
+
+
+def test_the_compiler_of_torch_is_not_loaded_for_a_table(tmp_path: Path) -> None:
+    """It takes as long as all the rest of a short command, and comes with some versions of roma."""
+    (tmp_path / "p.star").write_text("data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 3\n")
+    call = ["convert", str(tmp_path / "p.star"), str(tmp_path / "p.tbl")]
+    code = (
+        f"import sys; from gumnet.cli.main import main; assert main({call}) == 0; "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 WITHIN = {"benchmark": ("accuracy", "averaging", "speed")}
@@ -54,7 +68,10 @@ def test_help_of_each_command_shows_an_example_and_the_common_options(
     ("arguments", "words"),
     [
         (["nonsense"], "nonsense"),
-        (["fsc"], "--map1"),
+        (["fsc"], "error: MAP1 is missing. See: gumnet fsc --help"),
+        (["convert", "a.star"], "error: OUT is missing."),
+        (["average", "a.star"], "error: --out is missing."),
+        (["average", "a.star", "--out"], "--out requires an argument"),
         (["fsc", "a.mrc", "b.mrc", "--colour", "red"], "--colour"),
         (["fsc", "a.mrc", "b.mrc", "c.mrc"], "c.mrc"),
         (["simulate", "--out", "x", "--pairs", "many"], "--pairs"),

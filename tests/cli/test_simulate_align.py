@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -148,6 +149,25 @@ def test_all_that_the_command_is_told_reaches_the_library(
     assert main(["align", str(particles), "--reference", str(reference), *out, "--no-refine"]) == 0
     assert "lowest 0.200: " in capsys.readouterr().out, "nothing is said of confidences where there are none"
     assert seen[1] == AlignConfig(refine=False, device="auto")
+
+
+def test_a_script_reads_how_poses_came_out(
+    particles: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    out = tmp_path / "aligned.star"
+    assert main(["align", str(particles), "--reference", str(reference), "--out", str(out), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    poses = read_particles(out).poses
+    assert poses.confidences is not None
+    assert facts == {
+        "particles": 3,
+        "mean_score": pytest.approx(float(poses.scores.mean()), abs=1e-6),
+        "lowest_score": pytest.approx(float(poses.scores.min()), abs=1e-6),
+        "method": "exhaustive",
+        "confidence_at_least_0.9": int((poses.confidences >= 0.9).sum()),
+        "file": str(out),
+    }
 
 
 def test_the_table_holds_how_sure_each_pose_is(particles: Path, reference: Path, tmp_path: Path) -> None:

@@ -342,3 +342,24 @@ def test_a_score_of_acryo_that_is_no_number_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("z,y,x,zvec,yvec,xvec,gumnet_score\n1,2,3,0,0,0,good\n")
     with pytest.raises(InputError, match="column gumnet_score holds what is no number"):
         read_pose_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("middle", ["m", "acryo"])
+def test_lengths_do_not_become_voxels_of_an_unknown_size(tmp_path: Path, shared_data: Path, middle: Target) -> None:
+    """M and acryo hold lengths: what counts voxels, and does not say which, would be wrong by their size."""
+    source = convert(shared_data / "metadata/relion4.0/relion_4.0.star", out_path(tmp_path, middle), to=middle).table
+    size = source.voxel_size_angstrom
+    assert size is not None
+    targets: tuple[Target, ...] = ("dynamo", "stopgap", "em")
+    for target in targets:
+        out = out_path(tmp_path, target)
+        with pytest.raises(InputError, match=r"coordinates are in (Angstrom|nanometres), and .*--voxel-size"):
+            convert(out_path(tmp_path, middle), out, to=target)
+        assert not out.exists()
+        convert(out_path(tmp_path, middle), out, to=target, voxel_size_angstrom=size)
+        assert_same_poses(read_pose_table(out, voxel_size_angstrom=size), source)
+        convert(out_path(tmp_path, middle), out, to=target, out_voxel_size_angstrom=2 * size, overwrite=True)
+        assert_same_poses(read_pose_table(out, voxel_size_angstrom=2 * size), source)
+    done = convert(out_path(tmp_path, middle), tmp_path / "back.star", to="relion3")
+    assert any("voxels of 1 Angstrom" in note for note in done.written.notes)
+    assert_same_poses(read_pose_table(tmp_path / "back.star"), source)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gumnet.cli.align_reference import align_to_reference, poses_in_words
+from gumnet.cli.align_reference import align_to_reference, say_poses
 from gumnet.cli.options import (
     COMMON,
     OUTPUT,
@@ -17,7 +17,6 @@ from gumnet.cli.options import (
     Reading,
     check_limits,
     check_model,
-    say,
     settled,
 )
 from gumnet.cli.running import RUNNING, Running
@@ -49,6 +48,7 @@ def align(
     cone: float | None = None,
     in_plane: float | None = None,
     memory: float | None = None,
+    json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -123,6 +123,8 @@ def align(
     memory
         Most memory to use, in GB; 2 on a CPU and a quarter of what is free
         on a GPU unless given.
+    json
+        Print one JSON object.
     """
     if (reference is None) == (pairs is None):
         raise InputError("give one of --reference and --pairs", cure="for example --reference map.mrc")
@@ -153,7 +155,7 @@ def align(
 
     check_start(out, resume=running.resume, overwrite=output.overwrite)
     config = AlignConfig(
-        method=settled(method, TO_MAP if pairs is None else PAIRS),
+        method=settled(method, TO_MAP if pairs is None else PAIRS, quiet=json),
         refine=not no_refine,
         local=local,
         max_shift=max_shift,
@@ -174,7 +176,7 @@ def align(
     if pairs is not None:
         aligned = _pairs(data, pairs, config)
         write_particles(out, aligned, overwrite=overwrite)
-        say(f"{poses_in_words(aligned.poses)}: {out}")
+        say_poses(aligned.poses, out, config.method, json=json)
         return
     assert reference is not None
     align_to_reference(
@@ -188,6 +190,7 @@ def align(
         output=output,
         reading=reading,
         running=running,
+        json=json,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_format
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ def align_to_reference(
     output: Output,
     reading: Reading,
     running: Running,
+    json: bool = False,
 ) -> None:
     """Align particles to the map in ``reference`` and write them, with a journal while that is not done."""
     from gumnet.alignment.to_reference import align_tolerantly
@@ -63,7 +65,7 @@ def align_to_reference(
         watched.check()
         remove_leftovers(out)
         write_particles(out, aligned, overwrite=overwrite)
-        say(f"{poses_in_words(aligned.poses)}: {out}")
+        say_poses(aligned.poses, out, config.method, json=json)
         _report(failures, particles, out, overwrite=overwrite)
         journal.remove()
 
@@ -120,6 +122,27 @@ def _report(failures: tuple[Failure, ...], particles: Particles, out: Path, *, o
 def _failed_list(out: Path) -> Path:
     """Return where the particles are listed that failed though they can be read."""
     return out.with_name(f"{out.stem}_failed_particles.txt")
+
+
+def say_poses(poses: Poses, out: Path, method: str, *, json: bool) -> None:
+    """Print what came out: a line, or one JSON object."""
+    say(
+        json_format.dumps({**poses_facts(poses), "method": method, "file": str(out)}, indent=2)
+        if json
+        else f"{poses_in_words(poses)}: {out}"
+    )
+
+
+def poses_facts(poses: Poses) -> dict[str, float | int]:
+    """Return the numbers of the closing line by name."""
+    facts: dict[str, float | int] = {
+        "particles": len(poses),
+        "mean_score": float(poses.scores.mean()),
+        "lowest_score": float(poses.scores.min()),
+    }
+    if poses.confidences is not None:
+        facts[f"confidence_at_least_{CONFIDENT:g}"] = int((poses.confidences >= CONFIDENT).sum())
+    return facts
 
 
 def poses_in_words(poses: Poses) -> str:

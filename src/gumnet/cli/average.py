@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json as json_format
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -54,6 +56,7 @@ def average(
     no_refine: Flag = False,
     max_shift: float | None = None,
     low_pass: float | None = None,
+    json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -132,6 +135,8 @@ def average(
         Resolution of the first iteration in Angstrom, from which the band rises;
         the last third of the iterations use what the halves agree on. Unless given
         it is that of the first maps, and what the halves agree on from then on.
+    json
+        Print one JSON object at the end, and nothing else on standard output.
     """
     check_model(method, model)
     device = common.start()
@@ -170,16 +175,17 @@ def average(
                 device=str(device),
             )
             for task in ((TO_MAP, PAIRS) if start == "pairs" else (TO_MAP,)) if config.iterations else ():
-                settled(method, task)
+                settled(method, task, quiet=json)
             files = {"the initial map": initial, "the mask": None if mask in (None, AUTO) else mask, "the model": model}
             watched = Watched.of(data, files.values())
             journal = stack.enter_context(
                 _journal(out, data, config, files, running.resume, overwrite=output.overwrite)
             )
+            tell = _nothing if json else say
             if going_on:
-                say("going on with what was finished before")
+                tell("going on with what was finished before")
             read = time.perf_counter()
-            told = _Told(classes)
+            told = _Told(classes, tell)
             made = run(
                 data,
                 config,
@@ -208,6 +214,13 @@ def average(
             )
         remove_leftover_folders(out)  # those of runs that were killed
         journal.remove()
+    if json:
+        from gumnet.report.average_facts import average_facts
+
+        told_at_last = {**average_facts(made), "method": config.method_words if config.iterations else None}
+        told_at_last |= {"seconds": seconds, "folder": str(out), "report": str(out / REPORT)}
+        say(json_format.dumps(told_at_last, indent=2))
+        return
     for note in run_notes(made):
         say(note)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
@@ -247,11 +260,15 @@ def _journal(
     return Journal.open(journal_path(out), settings=settings, inputs=inputs, resume=resume, overwrite=overwrite)
 
 
-class _Told:
-    """Says on standard output what first maps and iterations came to, a line each."""
+def _nothing(_: str) -> None:
+    """Say nothing."""
 
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
+
+class _Told:
+    """Says what first maps and iterations came to, a line each."""
+
+    def __init__(self, classes: int, tell: Callable[[str], None]) -> None:
+        self._classes, self._tell = classes, tell
         self._last: tuple[str, StartStep] | None = None
         self._steps = 0
 
@@ -267,13 +284,13 @@ class _Told:
 
         self._say_start()
         of_class = f"class {step.class_number}, " if self._classes > 1 else ""
-        say(f"{of_class}{iteration_words(step)}")
+        self._tell(f"{of_class}{iteration_words(step)}")
 
     def _say_start(self) -> None:
         if self._last is None:
             return
         whose, step = self._last
-        say(
+        self._tell(
             f"first maps of {whose}: {self._steps} steps, shells up to {step.shells}, "
             f"evidence {step.evidence:.2f} a particle"
         )

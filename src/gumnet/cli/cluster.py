@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_format
 import re
 import sys
 import time
@@ -15,6 +16,7 @@ from gumnet.cli.options import (
     OUTPUT,
     READING,
     Common,
+    Flag,
     Output,
     Reading,
     check_limits,
@@ -51,6 +53,7 @@ def cluster(
     mask: Path | None = None,
     memory: float | None = None,
     distances: Path | None = None,
+    json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -113,6 +116,8 @@ def cluster(
     distances
         distances.npz of an earlier run of these particles, for another k or linkage:
         no pair is aligned again.
+    json
+        Print one JSON object.
     """
     resume = running.resume
     check_model(method, model)
@@ -137,7 +142,7 @@ def cluster(
             check_limits(data, max_shift=max_shift, low_pass=low_pass, high_pass=high_pass)
             config = ClusterConfig(
                 k=k,
-                method=settled(method, PAIRS),
+                method=settled(method, PAIRS, quiet=json),
                 linkage=linkage,
                 refine=refine,
                 max_shift=max_shift,
@@ -164,6 +169,11 @@ def cluster(
         remove_leftover_folders(out)  # those of runs that were killed
         journal.remove()
     _remove_other_maps(out, made.k)
+    if json:
+        from gumnet.report.cluster import cluster_facts
+
+        say(json_format.dumps({**cluster_facts(made), "seconds": seconds, "folder": str(out)}, indent=2))
+        return
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
     if made.suggestion is not None:
         say(made.suggestion.words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json as json_format
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,6 +44,7 @@ def extract(
     random_in_plane: Flag = False,
     voxel_size: float | None = None,
     skip_bad: Flag = False,
+    json: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
 ) -> None:
@@ -110,6 +112,8 @@ def extract(
     skip_bad
         Leave out particles that cannot be read, and list them with the reason in
         bad_particles.txt.
+    json
+        Print one JSON object.
     """
     if filament_step is None and (filament_twist or random_in_plane):
         raise InputError("--filament-twist and --random-in-plane turn about filaments", cure="add --filament-step")
@@ -148,6 +152,18 @@ def extract(
         if skip_bad:
             particles = drop_unreadable(particles, folder / BAD, overwrite=True)
         write_particles(folder / FOLDER_TABLE, particles, overwrite=True)
+    if json:
+        facts = {
+            "particles": len(particles),
+            "box": box,
+            "voxel_size_angstrom": particles.voxel_size_angstrom,
+            "at_the_edge": len(made.left_out),
+            "unreadable": len(made.particles) - len(particles),
+            "padded": made.padded,
+            "folder": str(out),
+        }
+        say(json_format.dumps(facts, indent=2))
+        return
     said = [f"{len(particles)} particles of box {box} at {particles.voxel_size_angstrom:.4g} A"]
     if made.left_out:
         said.append(f"{len(made.left_out)} at the edge left out, listed in {out / LEFT_OUT}")

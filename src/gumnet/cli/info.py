@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gumnet.cli.info_store import verify_store
+from gumnet.cli.info_tomograms import tomogram_in_words
 from gumnet.cli.options import COMMON, Common, Flag, TiltRange, say
 from gumnet.errors import InputError
 
@@ -59,7 +60,7 @@ def info(
     device = common.start()
     if verify:
         verify_store(path)
-    from gumnet.cli.info_tables import ANGLES, NO_POSES, POSES, star_facts, table_facts
+    from gumnet.cli.info_tables import ANGLES, MISSING, NO_POSES, POSES, by_reason, star_facts, table_facts
     from gumnet.io.check import existing_file
     from gumnet.io.tables import SUFFIXES
     from gumnet.io.volumes import holds_volumes
@@ -83,7 +84,7 @@ def info(
             continue
         # The tilt of RELION's angles is not that of the microscope.
         label = name.replace("_", " angle_") if name in ANGLES else name
-        say(f"{label.replace('_', ' ')}: {_in_words(value)}")
+        say(f"{label.replace('_', ' ')}: {_in_words(by_reason(value) if name == MISSING else value)}")
 
 
 def _map_facts(path: Path) -> dict[str, Any]:
@@ -91,12 +92,13 @@ def _map_facts(path: Path) -> dict[str, Any]:
 
     header = read_header(path)
     sections, rows, columns = header.shape
-    depth = header.volume_depth
+    depth, size = header.volume_depth, header.voxel_size_angstrom
     return {
         "format": {".em": "EM", ".hdf": "EMAN2 HDF"}.get(path.suffix.lower(), "MRC"),
         "volumes": sections // depth,
         "voxels_xyz": [columns, rows, depth],
-        "voxel_size_angstrom": header.voxel_size_angstrom,
+        # Headers hold float32: 5.144 and not 5.143999862670898.
+        "voxel_size_angstrom": None if size is None else round(size, 5),
         "type": header.dtype.name,
     }
 
@@ -118,6 +120,8 @@ def _in_words(value: Any) -> str:
     if value is None or value == {}:
         return "none"
     if isinstance(value, dict):
+        if all(isinstance(part, dict) for part in value.values()):
+            return "".join(f"\n  {name}: {tomogram_in_words(part)}" for name, part in value.items())
         if all(isinstance(part, str) for part in value.values()):
             return "".join(f"\n  {name}: {part}" for name, part in value.items())
         return ", ".join(f"{count} of {label}" for label, count in value.items())

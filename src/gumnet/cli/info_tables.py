@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gumnet.cli.info_memory import memory_in_words
 from gumnet.cli.info_store import store_facts
+from gumnet.cli.info_tomograms import tomogram_facts
+from gumnet.cli.options import no_wedge_known
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +26,15 @@ _FINE, _OBSERVED_SHARE = 0.25, 0.01
 """The tilt range is read off beyond this frequency (cycles per voxel), from weights above this share of the highest."""
 _LOOKED_AT = 100
 """Particles whose weights are tried, to read the tilt range off."""
-_USE = "align, average, train"
-TILT_RANGE, POSES = "tilt_range_degrees", "poses"
+_USES = ("align", "average", "cluster", "pack", "train")
+"""Commands that read the images of particles."""
+CONVERT = "convert --to "
+_IN_ANGSTROM = ("relion3", "relion4", "relion5", "m", "acryo")
+_FROM_CORNER = ("relion3.0", "relion3", "relion4", "dynamo", "stopgap", "em", "m", "acryo")
+"""Targets of conversions that want a voxel size, or coordinates from the first voxel."""
+_VOXELS_WANTED = "the voxel size (--voxel-size)"
+_NO_WEIGHTS = "none: all of Fourier space counts as observed, unless --tilt-range says otherwise"
+TILT_RANGE, POSES, MISSING = "tilt_range_degrees", "poses", "missing"
 NO_POSES = "none, all angles and shifts are 0"
 ANGLES = ("rot_degrees", "tilt_degrees", "psi_degrees")
 
@@ -33,7 +42,6 @@ ANGLES = ("rot_degrees", "tilt_degrees", "psi_degrees")
 def star_facts(path: Path) -> dict[str, Any] | None:
     """Return what a STAR file holds that goes with particles, and None if it may hold particles."""
     from gumnet.io.check import existing_file
-    from gumnet.io.tomograms import tomogram_sizes_angstrom
     from gumnet.io.wedge_list import BLOCK, read_wedge_list
 
     with existing_file(path, "a STAR file").open("rb") as file:
@@ -43,11 +51,7 @@ def star_facts(path: Path) -> dict[str, Any] | None:
         low, high = min(t[0] for t in wedges.values()), max(t[1] for t in wedges.values())
         return {"format": "STOPGAP wedge list", "tomograms": len(wedges), "tilt_range_degrees": [low, high]}
     if re.search(rb"^data_global\b", head, re.MULTILINE):
-        sizes = tomogram_sizes_angstrom(path)
-        return {
-            "format": "RELION table of tomograms",
-            "tomograms": {name: " x ".join(f"{s:.0f}" for s in size) + " Angstrom" for name, size in sizes.items()},
-        }
+        return tomogram_facts(path, _USES)
     return None
 
 
@@ -74,7 +78,7 @@ def table_facts(
         particles = read_particles(path, **given)
     except InputError as error:
         # A table says something even where its images are not at hand.
-        missing[_USE] = str(error)
+        missing |= dict.fromkeys(_USES, str(error))
         facts |= {"images": f"not read: {error.problem}", "voxel_size_angstrom": table.voxel_size_angstrom}
         tilts = _tilts(table.tilt_ranges, None)
         poses, largest = table.rotations, table.shifts
@@ -85,10 +89,10 @@ def table_facts(
         facts |= {**_images(particles, table), **store_facts(particles), "box": particles.box}
         facts["memory_to_align"] = memory_in_words(particles, device, memory)
         facts["voxel_size_angstrom"] = particles.voxel_size_angstrom
+        facts |= {"weights": _NO_WEIGHTS} if no_wedge_known(particles) else {}
         poses, largest = particles.poses.rotations, particles.poses.shifts * particles.voxel_size_angstrom
-    missing |= _missing_for_conversion(table)
-    in_angstrom = _USE not in missing
-    unit = "angstrom" if in_angstrom else "voxels"
+    unit = "voxels" if missing else "angstrom"
+    missing |= _missing_elsewhere(table, given["voxel_size_angstrom"])
     return {
         **facts,
         **tilts,
@@ -99,7 +103,7 @@ def table_facts(
         "scores": _scores(table.scores),
         "half_sets": _counts(table.half_sets),
         "classes": _counts(table.classes),
-        "missing": missing,
+        MISSING: missing,
     }
 
 
@@ -129,16 +133,35 @@ def _any_pose(rotations: Tensor, shifts: Tensor) -> bool:
     return bool((rotations != unturned).any()) or bool(shifts.any())
 
 
-def _missing_for_conversion(table: PoseTable) -> dict[str, str]:
-    """Return what conversions to other formats need that the table does not say."""
-    missing = {}
+def _missing_elsewhere(table: PoseTable, given_size: float | None) -> dict[str, str]:
+    """Return what commands that need no images want and the table does not say: conversions, cutting out, tuning."""
+    from gumnet.io.convert import IN_LENGTHS, IN_VOXELS
+
+    missing: dict[str, str] = {}
     if table.voxel_size_angstrom is None:
-        missing["convert --to relion3, relion4, relion5, m"] = "the voxel size (--voxel-size)"
+        missing |= {f"{CONVERT}{target}": _VOXELS_WANTED for target in _IN_ANGSTROM}
+    if table.program in IN_LENGTHS and given_size is None:
+        missing |= {f"{CONVERT}{target}": _VOXELS_WANTED for target in IN_VOXELS}
     if table.centred:
-        missing["convert to all but relion5"] = "the sizes of the tomograms (--tomograms or --tomogram-size)"
+        sizes = "the sizes of the tomograms (--tomograms or --tomogram-size)"
+        for key in (f"{CONVERT}{target}" for target in _FROM_CORNER):
+            missing[key] = f"{missing[key]}; {sizes}" if key in missing else sizes
     elif not bool((table.coordinates != 0).any()):
         missing["extract"] = "coordinates in tomograms"
+    if not table.stacks_2d:
+        missing["tune"] = "2D tilt stacks of RELION 5 or Warp"
     return missing
+
+
+def by_reason(missing: Mapping[str, str]) -> dict[str, str]:
+    """Return what is missing with the commands that miss the same thing together, as people read it."""
+    commands: dict[str, list[str]] = {}
+    for command, reason in missing.items():
+        commands.setdefault(reason, []).append(command)
+    return {
+        ", ".join([names[0], *(name.removeprefix(CONVERT) for name in names[1:])]): reason
+        for reason, names in commands.items()
+    }
 
 
 def _places(table: PoseTable) -> dict[str, Any]:

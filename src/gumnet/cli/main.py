@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 
 from gumnet import __version__
 from gumnet.cli import completion
@@ -68,6 +68,14 @@ def complain(message: object) -> None:
     sys.stderr.write(f"gumnet: error: {' '.join(str(message).split())}\n")
 
 
+def _in_words(error: CycloptsError) -> str:
+    """Return what is wrong with a call; what was left out is called as the first line of the help calls it."""
+    if not isinstance(error, MissingArgumentError) or error.argument is None or error.keyword is not None:
+        return str(error)
+    name = error.argument.names[0]
+    return f"{name if error.argument.index is None else name.removeprefix('--').upper()} is missing."
+
+
 def _say_anything() -> None:
     """Have a terminal that knows no Å show something in its place: a run is not to end over what it says."""
     for stream in (sys.stdout, sys.stderr):
@@ -97,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, bound, _ = build().parse_args(arguments)
     except CycloptsError as error:
         name = arguments[0] if arguments and arguments[0] in {*COMMANDS, completion.NAME} else None
-        complain(f"{error} See: gumnet {f'{name} ' if name else ''}--help")
+        complain(f"{_in_words(error)} See: gumnet {f'{name} ' if name else ''}--help")
         return WRONG_INPUT
     common = bound.arguments.get("common")
     verbose = common is not None and common.verbose

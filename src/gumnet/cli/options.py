@@ -142,7 +142,7 @@ class Reading:
         """Return the particles of a table or folder, for commands that find those that cannot be read as they go."""
         from gumnet.io.read import read_particles
 
-        return read_particles(
+        particles = read_particles(
             path,
             voxel_size_angstrom=self.voxel_size,
             volumes=self.volumes,
@@ -150,6 +150,13 @@ class Reading:
             tilt_range=self.tilt_range,
             allow_outside=self.allow_outside,
         )
+        if no_wedge_known(particles):
+            # Not an error: some sets have none. But a wedge that is forgotten turns particles the wrong way.
+            sys.stderr.write(
+                f"{path}: no missing wedge is known, so all of Fourier space counts as observed; --tilt-range LOW HIGH "
+                "says otherwise\n"
+            )
+        return particles
 
     def particles(self, path: Path, bad_list: Path, *, overwrite: bool, list_ends_in: Path | None = None) -> Particles:
         """Return the particles of a table or folder; with ``--skip-bad`` those that cannot be read go to a list.
@@ -179,6 +186,13 @@ class Reading:
 
 COMMON, OUTPUT, READING = Common(), Output(), Reading()
 """The defaults, for the signatures of commands."""
+
+
+def no_wedge_known(particles: Particles) -> bool:
+    """Return whether all of Fourier space counts as observed because nothing says otherwise, nor that it is so."""
+    from gumnet.io.relion_pose_table import TILTS
+
+    return particles.weights is None and (particles.table is None or TILTS[0] not in particles.table.columns)
 
 
 def say_left_out(left_out: int, total: int, listed: Path) -> None:
@@ -251,11 +265,11 @@ def check_model(method: str, model: Path | None) -> None:
         raise InputError(f"--method {method} uses no --model", cure="leave it out, or give --method gumnet or matched")
 
 
-def settled(method: str, task: Task) -> str:
-    """Return the method by its own name: what auto is for a task, which is said with the reason, or as it was given."""
+def settled(method: str, task: Task, *, quiet: bool) -> str:
+    """Return the method by its own name: what auto is for a task, which is said with the reason unless ``quiet``."""
     from gumnet.alignment.auto import AUTO, chosen
 
-    if method == AUTO:
+    if method == AUTO and not quiet:
         say(task.words())
     return chosen(method, task)
 

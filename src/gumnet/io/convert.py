@@ -26,6 +26,10 @@ _SUFFIXES: dict[Target, tuple[str, ...]] = {
     "acryo": (".csv",),
 }
 """What the names of files end in, where it is not ``.star``."""
+IN_LENGTHS = {"M": "Angstrom", "acryo": "nanometres"}
+"""Programs whose tables have coordinates in a unit of length and do not say the size of a voxel."""
+IN_VOXELS = ("dynamo", "stopgap", "em")
+"""Formats that count voxels of the tomogram they belong to, whatever their size is."""
 _MOST_IMAGES = 100
 """Images that are looked for, to see where their names start from."""
 
@@ -88,6 +92,13 @@ def convert(
     wanted = _SUFFIXES.get(target, (".star",))
     if out.suffix.lower() not in wanted:
         raise InputError(f"the name of a table of {target} ends in {' or '.join(wanted)}", cure="rename it", path=out)
+    unit = IN_LENGTHS.get(table.program) if voxel_size_angstrom is None and out_voxel_size_angstrom is None else None
+    if unit is not None and target in IN_VOXELS:
+        raise InputError(
+            f"its coordinates are in {unit}, and {target} counts voxels, whose size it does not say",
+            cure="give that of the tomogram in Angstrom with --voxel-size",
+            path=table.path,
+        )
     if tomogram_size is not None:
         if min(tomogram_size) <= 0:
             raise InputError(f"a tomogram of {tomogram_size} voxels is not possible", cure="give x, y and z above 0")
@@ -97,7 +108,11 @@ def convert(
         table = _with_tilts_of_tomograms(table)
     if out_voxel_size_angstrom is not None:
         table = table.at_voxel_size(positive_voxel_size(out_voxel_size_angstrom))
-    return Converted(table, target, write_table(out, _with_reachable_images(table, out), target, overwrite=overwrite))
+    written = write_table(out, _with_reachable_images(table, out), target, overwrite=overwrite)
+    if unit is not None and target.startswith("relion"):
+        said = f"Coordinates in {unit} were taken for voxels of 1 Angstrom: --voxel-size says that of the tomogram."
+        written = replace(written, notes=(*written.notes, said))
+    return Converted(table, target, written)
 
 
 def _with_tilts_of_tomograms(table: PoseTable) -> PoseTable:

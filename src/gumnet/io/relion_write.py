@@ -18,6 +18,7 @@ from gumnet.io.relion_optics import PREMULTIPLIED, with_optics
 from gumnet.io.relion_poses import put_poses
 from gumnet.io.star import write_star
 from gumnet.particles import Particles, SharedWeights, Source, SubsetSource
+from gumnet.progress import track
 from gumnet.types import Weights
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def _write_images(path: Path, particles: Particles, frame: pd.DataFrame | None, 
     n = len(particles)
     frame = pd.DataFrame(index=range(n)) if frame is None else frame.copy()
     volumes = path.with_name(f"{prefix}volumes.mrcs")
-    write_volume_stack(volumes, _one_by_one(particles.volumes), particles.voxel_size_angstrom, overwrite=overwrite)
+    write_volume_stack(
+        volumes, _one_by_one(particles.volumes, "volumes"), particles.voxel_size_angstrom, overwrite=overwrite
+    )
     frame[IMAGE] = _numbered(volumes.name, n)
     if PARTICLE_NAME not in frame.columns:
         frame[PARTICLE_NAME] = [name.replace(" ", "_") for name in particles.names]
@@ -159,7 +162,7 @@ def _write_images(path: Path, particles: Particles, frame: pd.DataFrame | None, 
             frame[CTF_IMAGE] = weights.name
         else:
             weights = path.with_name(f"{prefix}weights.mrcs")
-            ctfs = (ctf_from_weights(each) for each in _one_by_one(particles.weights))
+            ctfs = (ctf_from_weights(each) for each in _one_by_one(particles.weights, "weights"))
             write_volume_stack(weights, ctfs, size, overwrite=overwrite)
             frame[CTF_IMAGE] = _numbered(weights.name, n)
     return frame
@@ -169,8 +172,9 @@ def _numbered(stack: str, n: int) -> list[str]:
     return [f"{i + 1:06d}@{stack}" for i in range(n)]
 
 
-def _one_by_one(source: Source) -> Iterator[Tensor]:
-    for i in range(len(source)):
+def _one_by_one(source: Source, what: str) -> Iterator[Tensor]:
+    # Particles are cut out of tomograms, or made of tilt stacks, as they are asked for here: that may take long.
+    for i in track(range(len(source)), f"writing {what}"):
         yield source.read([i])[0]
 
 

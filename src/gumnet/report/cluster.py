@@ -136,6 +136,27 @@ def key_figures(made: Clustering) -> list[tuple[str, str]]:
     return found
 
 
+def cluster_facts(made: Clustering) -> dict[str, Any]:
+    """Return what ``gumnet cluster --json`` prints; None where a score or a silhouette has no meaning."""
+    names = ("class", "particles", "medoid", "score_within", "score_to_others", "silhouette")
+    kinds = (int, int, str, float, float, float)
+    rows = [
+        {name: None if text == "-" else kind(text) for name, kind, text in zip(names, kinds, row, strict=True)}
+        for row in class_rows(made)
+    ]
+    facts: dict[str, Any] = {
+        "particles": len(made.particles),
+        "pairs": len(made.distances),
+        "method": made.config.method,
+        "linkage": made.config.linkage,
+        "k": made.k,
+        "mean_silhouette": float(made.silhouettes.mean()) if made.k > 1 else None,
+    }
+    if made.suggestion is not None:
+        facts["suggestion"] = made.suggestion.words
+    return {**facts, "classes": rows}
+
+
 def classes_section(made: Clustering) -> Section:
     """Return the classes: their sizes, scores and averages."""
     posed = made.config.method == POSES

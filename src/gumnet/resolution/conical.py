@@ -29,6 +29,7 @@ from gumnet.geometry.fourier import (
     to_fourier,
     to_real,
 )
+from gumnet.progress import track
 from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
 from gumnet.types import Vectors, Volume, Volumes
@@ -226,7 +227,8 @@ def conical_fsc(
     small = min(box, fast_size(2 * shells + 2))
     extent, weight = resize(extent, small), resize(weight.expand(box, box, box), small)
     curve = whole[: small // 2 + 1]
-    alike = (_alike_in_all_directions(curve, extent, generator) * weight for _ in range(CHANCE_DRAWS))
+    draws = track(range(CHANCE_DRAWS), "Comparing directions", unit="draws")
+    alike = (_alike_in_all_directions(curve, extent, generator) * weight for _ in draws)
     chance = torch.stack([_heights(a, b, compared, half_angle_degrees, shells) for a, b in alike])
     limit = chance.std(dim=1)
     spiral = half_sphere(directions)

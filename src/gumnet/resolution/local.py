@@ -21,6 +21,7 @@ from torch import Tensor
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import frequencies, to_fourier, to_real
+from gumnet.progress import track
 from gumnet.types import Volume, Volumes
 
 WINDOW = 0.25
@@ -76,7 +77,7 @@ def local_resolution(
     centres = band_centres(window)
     found = torch.full((box,) * 3, math.nan, dtype=torch.float64, device=spectra.device)
     before = torch.ones_like(found)
-    for number, centre in enumerate(centres):
+    for number, centre in enumerate(track(centres, "Local resolution", unit="bands")):
         a, b = to_real(spectra * band(radius, centre, window), box)
         cross, power1, power2 = to_real(to_fourier(torch.stack([a * b, a * a, b * b])) * window_spectrum, box)
         power = (power1.clamp(min=0) * power2.clamp(min=0)).sqrt()
