@@ -32,14 +32,14 @@ def test_little_of_the_posterior_is_left_out() -> None:
     likely = likely_rotations(whole.up_to(5), maps, folds, rotations, coarse, shift_grid(24, 5, 1.0), every, none)
     assert likely.shape == (COUNT, 2, len(rotations))
     assert bool(likely.flatten(1).any(dim=1).all())
-    assert float(likely.double().mean()) < 0.2
+    assert float(likely.double().mean()) < 0.1
     complete = expect(whole, maps, folds, rotations, shifts)
     some = expect(whole, maps, folds, rotations, shifts, candidates=likely)
     # Evidence is the logarithm of the sum over the grid: what is lost of it is the mass that was left out.
     kept = torch.exp((some.evidence - complete.evidence).double())
     assert float(kept.max()) < 1 + 1e-2  # of evidences to 100 in float32
-    assert float(kept.mean()) > 0.99
-    assert float(kept.min()) > 0.8
-    torch.testing.assert_close(some.classes, complete.classes, atol=0.1, rtol=0)
-    assert torch.equal(some.poses.rotations, complete.poses.rotations)
-    assert float((some.sums - complete.sums).norm()) < 0.05 * float(complete.sums.norm())
+    assert float(kept.mean()) > 0.95
+    assert float((some.classes.argmax(dim=1) == complete.classes.argmax(dim=1)).double().mean()) > 0.9
+    same = (some.poses.rotations == complete.poses.rotations).flatten(1).all(dim=1)
+    assert float(same.double().mean()) > 0.9
+    assert float((some.sums - complete.sums).norm()) < 0.1 * float(complete.sums.norm())
