@@ -38,6 +38,7 @@ from gumnet.devices import resolve_device, seeded
 from gumnet.engine.place import Place
 from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
 from gumnet.geometry.symmetry import point_group
+from gumnet.journal import Batches
 from gumnet.particles import Particles, Poses
 from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
@@ -138,6 +139,7 @@ def iterate(
                 band_angstrom,
                 local,
                 place,
+                kept.batches(f"iteration {number}, half {i + 1}"),
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(earlier, halves, strict=True)], dim=1)
         inserted = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
@@ -236,8 +238,12 @@ def _align(
     band_angstrom: float,
     local: bool,
     place: Place,
+    batches: Batches | None,
 ) -> Particles:
-    """Return a half with its poses on its own average, or on the map that it starts from."""
+    """Return a half with its poses on its own average, or on the map that it starts from.
+
+    ``batches`` keeps those of particles that are aligned, and gives those of an earlier run.
+    """
     weights = None
     if initial is not None:
         reference = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom)
@@ -245,7 +251,7 @@ def _align(
         assert sums is not None
         reference, weights = as_particle(sums)
     settings = config.alignment(band_angstrom, local=local)
-    found = align(half, reference, settings, weights_reference=weights, place=place)
+    found = align(half, reference, settings, weights_reference=weights, place=place, journal=batches)
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.
         kept = replace(found.poses, confidences=half.poses.confidences, spreads_degrees=half.poses.spreads_degrees)
