@@ -53,6 +53,7 @@ def average(
     no_refine: Flag = False,
     max_shift: float | None = None,
     low_pass: float | None = None,
+    memory: float | None = None,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -130,6 +131,10 @@ def average(
         Resolution of the first iteration in Angstrom, from which the band rises;
         the last third of the iterations use what the halves agree on. Unless given
         it is that of the first maps, and what the halves agree on from then on.
+    memory
+        Most memory to use, in GB. On a CPU of all workers; 2 to align, and 4 for
+        particles that are not in a store, unless given. A quarter of what is free
+        on a GPU unless given.
     """
     check_model(method, model)
     device = common.start()
@@ -165,6 +170,7 @@ def average(
                 model=model,
                 seed=common.first_seed,
                 device=str(device),
+                memory_gigabytes=memory,
             )
             files = {"the initial map": initial, "the mask": None if mask in (None, AUTO) else mask, "the model": model}
             watched = Watched.of(data, files.values())
@@ -231,6 +237,7 @@ def _journal(
         "--no-refine": not config.refine,
         "--max-shift": config.max_shift,
         "--low-pass": config.low_pass_angstrom,
+        "--memory": config.memory_gigabytes,
         "--seed": config.seed,
         # GPUs round otherwise than CPUs, and one result is to be of one kind.
         "--device": resolve_device(config.device).type,

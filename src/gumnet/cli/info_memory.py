@@ -10,6 +10,20 @@ if TYPE_CHECKING:
     from gumnet.particles import Particles
 
 
+def average_memory_in_words(particles: Particles, device: torch.device, memory: float | None) -> str:
+    """Return the peak of ``gumnet average`` from first maps in one process.
+
+    Parameters
+    ----------
+    memory
+        Limit in GB, as for ``gumnet average --memory``.
+    """
+    from gumnet.averaging.memory import average_bytes
+
+    gigabytes = f"{average_bytes(particles, memory, device) / 1e9:.1f} GB"
+    return f"{gigabytes} beside the GPU" if device.type == "cuda" else gigabytes
+
+
 def memory_in_words(particles: Particles, device: torch.device, memory: float | None) -> str:
     """Return the peak of ``gumnet align`` against one reference, and the batches that keep it there.
 
