@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gumnet.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def average_memory_in_words(particles: Particles, device: torch.device, memory: float | None) -> str:
-    """Return the peak of ``gumnet average`` from first maps in one process.
+    """Return the peak of ``gumnet average`` from first maps in one process, or how much it needs if that is more.
 
     Parameters
     ----------
@@ -20,7 +22,10 @@ def average_memory_in_words(particles: Particles, device: torch.device, memory: 
     """
     from gumnet.averaging.memory import average_bytes
 
-    gigabytes = f"{average_bytes(particles, memory, device) / 1e9:.1f} GB"
+    try:
+        gigabytes = f"{average_bytes(particles, memory, device) / 1e9:.1f} GB"
+    except InputError as error:
+        return f"more than {memory:g} GB: {error.cure}"
     return f"{gigabytes} beside the GPU" if device.type == "cuda" else gigabytes
 
 
