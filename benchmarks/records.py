@@ -215,6 +215,40 @@ def promises(records: Sequence[Record]) -> str:
     return table(["", ""], rows)
 
 
+def scale(records: Sequence[Record]) -> str:
+    """Return the table of scale.py: what each command took at each size."""
+    rows = []
+    for row in (row for record in records for row in record["rows"]):
+        growth, efficiency = row["growth"] or [None, None], row["efficiency"]
+        rows.append(
+            [
+                row["command"],
+                str(row["workers"]),
+                f"{row['particles']:,}",
+                number(row["wall"], 0),
+                number(row["cpu"], 1),
+                number(1e3 * row["cpu"] / row["particles"], 2),
+                number(row["pace_ms"], 0),
+                ", ".join(number(value, 2) for value in (growth[1], growth[0])),
+                f"{row['peak_gigabytes']:.2f} GB",
+                ", ".join(number(value, 2) for value in (efficiency[1], efficiency[0])),
+            ]
+        )
+    header = [
+        "command",
+        "workers",
+        "particles",
+        "s",
+        "CPU s",
+        "CPU ms each",
+        "pace (ms)",
+        "growth",
+        "peak",
+        "efficiency",
+    ]
+    return table(header, rows)
+
+
 KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "pairs": pairs,
     "differences": differences,
@@ -230,4 +264,5 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "speed": speed,
     "real": real,
     "promises": promises,
+    "scale": scale,
 }
