@@ -274,7 +274,8 @@ def main() -> None:
             f"{row['efficiency'][0]:>12.2f}{row['efficiency'][1]:>6.2f}"
         )
     print(f"random read of a cached volume of {BOX}^3: {read:.3f} ms")
-    print("a row of a table:", ", ".join(f"{value:.3g} {name}" for name, value in table.items()))
+    if table:
+        print("a row of a table:", ", ".join(f"{value:.3g} {name}" for name, value in table.items()))
     costs = {"read_ms": read, "table": {"rows": options.table, **table}, "rows": figures}
     settings = {"load_before": load_before, "note": options.note, "box": BOX, "align_with": options.align_with}
     keep("scale", {**settings, "dask": options.dask, **costs})
