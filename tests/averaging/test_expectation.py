@@ -114,7 +114,7 @@ def test_a_particle_is_compared_with_the_maps_of_its_fold_alone(small: Small) ->
 
 def test_one_particle_at_a_time_gives_the_same(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     before = small.found()
-    monkeypatch.setattr("gumnet.averaging.expectation._VALUES_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr("gumnet.averaging.compare._VALUES_AT_ONCE", {"cpu": 1})
     after = small.found()
     torch.testing.assert_close(after.evidence, before.evidence, atol=1e-4, rtol=1e-5)
     assert float((after.sums - before.sums).norm()) < 0.01 * float(before.sums.norm())

@@ -34,6 +34,9 @@ def test_command_line_goes_before_the_file_and_the_file_before_the_defaults(tmp_
 def test_lists_become_tuples(tmp_path: Path) -> None:
     path = toml(tmp_path, "[network]\nchannels = [2, 4, 4, 8, 8]\n")
     assert run_config(path, {}).network.channels == (2, 4, 4, 8, 8)
+    bands = run_config(toml(tmp_path, "bands = [0.25, 0.5, 1]\n"), {}).bands
+    assert bands == (0.25, 0.5, 1.0)
+    assert all(type(band) is float for band in bands)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,7 @@ def test_lists_become_tuples(tmp_path: Path) -> None:
         ("epoch = 3\n", "unknown key epoch; known are epochs"),
         ("[network]\nheads = 3\n", "unknown key network.heads"),
         ("network = 3\n", "network is not a table"),
+        ('bands = [0.5, "all"]\n', "bands is [0.5, 'all']"),
         ('epochs = "many"\n', "epochs is 'many'"),
         ("epochs = 2.5\n", "epochs is 2.5"),
         ("epochs = true\n", "epochs is True"),
@@ -68,6 +72,8 @@ def test_trains_resumes_and_aligns_with_the_weights(tmp_path: Path, capsys: pyte
     assert main([*train, "--epochs", "1"]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([*train, "--epochs", "2", "--resume"]) == 0
+    assert main([*train, "--epochs", "2", "--resume", "--bands", "0.5", "1", "--consistency", "0.1"]) == 2
+    assert "with bands [1.0], not [0.5, 1.0]" in capsys.readouterr().err
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in epochs if "validation_loss" in entry] == [0, 1]
     reference = str(tmp_path / "data" / "truth_structures" / "structure_1.mrc")

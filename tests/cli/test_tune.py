@@ -33,4 +33,10 @@ def test_volumes_are_refused_with_the_reason(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert main(["tune", data, "--out", str(tmp_path / "run")]) == 2
     assert "the same noise" in capsys.readouterr().err
+    assert main(["tune", data, "--other", data, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "share their noise" in error
+    assert error.count("\n") == 1
+    assert main(["tune", "--other", data, "--out", str(tmp_path / "run")]) == 2
+    assert "--other goes with" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

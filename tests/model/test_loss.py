@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gumnet.geometry.fourier import to_fourier, to_real
+from gumnet.geometry.fourier import shell_indices, shell_sums, to_fourier, to_real
 from gumnet.geometry.rigid import matrix_from_euler
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import missing_wedge, rotate_weights
-from gumnet.model.loss import alignment_loss, impute, nyquist_sphere, observed_mask, pearson
+from gumnet.model.loss import alignment_loss, band_correlations, impute, nyquist_sphere, observed_mask, pearson
 
 BOX = 24
 MODES = ["impute", "leave-out"]
@@ -116,6 +116,38 @@ def test_descent_from_a_nearby_pose_finds_the_true_one(sides: str, generator: to
     found = rotation_from_vector(turn.detach()) @ start
     assert float(angular_distance_degrees(found, rotations).max()) < {"none": 0.7, "b": 3.0, "both": 5.0}[sides]
     assert float(move.detach().abs().max()) < {"none": 0.05, "b": 0.1, "both": 0.1}[sides]
+
+
+def test_a_band_has_its_own_correlation(generator: torch.Generator) -> None:
+    """Volumes that agree up to a shell and are opposite beyond: 1 there, and what the powers leave in the whole."""
+    a = torch.randn(2, BOX, BOX, BOX, generator=generator, dtype=torch.float64)
+    spectra, shells = to_fourier(a) * nyquist_sphere(BOX), shell_indices(BOX)
+    b = to_real(torch.where(shells <= 5, spectra, -spectra), BOX)
+    a = to_real(spectra, BOX)
+    power = shell_sums(spectra.abs().square(), BOX)
+    low, high = power[:, 1:6].sum(1), power[:, 6:].sum(1)
+    found = band_correlations(a, 7 * b + 1, (0.25, 5 / 12, 1.0))
+    expected = torch.stack([torch.ones(2), torch.ones(2), (low - high) / (low + high)], dim=1)
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-10)
+    # One band that is the whole is the loss of the paper.
+    torch.testing.assert_close(found[:, 2], pearson(a, b))
+    loss = alignment_loss(a, b, eye(2), torch.zeros(2, 3), bands=(5 / 12, 1.0))
+    torch.testing.assert_close(loss, 1 - found[:, 1:].mean(dim=1), rtol=0, atol=1e-6)
+
+
+def test_a_low_band_shows_the_way_from_further_off(generator: torch.Generator) -> None:
+    """From 60 to 40 degrees off, a low band falls; the whole of a grainy body, which fits only when it fits, hardly."""
+    inside = torch.sigmoid(BOX / 3 - voxel_coordinates(BOX).norm(dim=-1))
+    body = torch.randn(6, BOX, BOX, BOX, generator=generator) * inside
+    axes = torch.nn.functional.normalize(torch.randn(6, 3, generator=generator), dim=1)
+
+    def at(degrees: float, bands: tuple[float, ...]) -> float:
+        off = rotation_from_vector(axes * torch.deg2rad(torch.tensor(degrees)))
+        return float(alignment_loss(body, body, off, torch.zeros(6, 3), bands=bands).mean())
+
+    low, whole = (at(60.0, bands) - at(40.0, bands) for bands in ((1 / 6,), (1.0,)))
+    assert low > 5 * whole
+    assert low > 0.15
 
 
 def test_a_pair_has_its_own_loss(generator: torch.Generator) -> None:

@@ -18,7 +18,7 @@ from gumnet.types import Rotations, Volumes, Weights
 if TYPE_CHECKING:
     from gumnet.model.matched_filter import MatchedFilter
 
-_MORE_SHELLS = 2
+MORE_SHELLS = 2
 """A judge is told scores of poses of a grid in so many more shells than it was searched in: with all of them clean
 pairs fail, since higher shells do not bear what a grid is off, and with none more, noisy ones do."""
 
@@ -105,7 +105,7 @@ def _unrefined(comparison: Comparison, found: Candidates, shells: int, found_she
     """
     turned = comparison.turned_reference(shells, gradient=True)
     if comparison.judging is not None and found.scores.shape[1] > 1:
-        judged, corrected = comparison.judging.judged(comparison, found, shells=found_shells + _MORE_SHELLS)
+        judged, corrected = comparison.judging.judged(comparison, found, shells=found_shells + MORE_SHELLS)
         best = rescored(comparison, corrected.best(1), shells)
         return Refined(best, turned, found, found_shells, judged)
     return Refined(rescored(comparison, found.best(1), shells), turned, found, found_shells)

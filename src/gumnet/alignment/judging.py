@@ -10,8 +10,7 @@ from torch import Tensor
 from gumnet.alignment.band import Band
 from gumnet.alignment.score import Candidates, Comparison, read_at, rescored
 from gumnet.alignment.spectrum import as_complex
-from gumnet.geometry.so3 import rotation_from_vector
-from gumnet.model.judge import SHELLS, Judge, put_together
+from gumnet.model.judge import SHELLS, Judge, Verdict, put_together
 
 _AT_ONCE = {"cpu": 64, "cuda": 4096}
 """Poses that are looked at together."""
@@ -38,6 +37,41 @@ class Judging:
     shells: int
     half_precision: bool = False
 
+    def looked_at(
+        self, comparison: Comparison, poses: Candidates, *, shells: int | None = None, most: int | None = None
+    ) -> tuple[Tensor, Verdict]:
+        """Return the log likelihoods (n, k) that the search gives poses, and the verdict on the first of them.
+
+        Arguments are those of `judged`.
+        """
+        assert comparison.sharpness is not None
+        band = Band.up_to(comparison.box, SHELLS, comparison.reference.device)
+        scores = rescored(comparison, poses, self.shells if shells is None else shells).scores
+        searched = comparison.sharpness[:, None] * torch.where(poses.scores.isfinite(), scores, -torch.inf)
+        best = searched.amax(dim=1, keepdim=True)
+        data = comparison.within(band)
+        weights = comparison.shell_weights[:, band.shell]
+        particle = band.take(comparison.spectra)
+        seen = torch.ones_like(weights) if comparison.transfer is None else band.take(comparison.transfer)
+        turned = comparison.turned_reference(band.shells)
+        parts = []
+        count = poses.scores.shape[1]
+        k = count if most is None else min(most, count)
+        rows = max(1, _AT_ONCE[particle.device.type] // k)
+        for start in range(0, len(data.matched), rows):
+            some = slice(start, start + rows)
+            own = turned if len(turned.fine) == 1 else turned[some]
+            values, transfer = read_at(own, poses.rotations[some, :k], band)
+            spectra = as_complex(values)
+            transfer = torch.ones_like(spectra.real) if transfer is None else transfer
+            known = seen[some] if len(seen) == len(weights) else seen.expand_as(weights)[some]
+            put = put_together(spectra, transfer, particle[some], known, weights[some], poses.shifts[some, :k], band)
+            told = (searched - best)[some, :k].clamp_min(-1e3)
+            kind = particle.device.type
+            with torch.autocast(kind, torch.bfloat16, enabled=self.half_precision):
+                parts.append(self.judge(*put, self.described[some], told))
+        return searched, Verdict.concatenate(parts)
+
     def judged(
         self, comparison: Comparison, poses: Candidates, *, shells: int | None = None, most: int | None = None
     ) -> tuple[Tensor, Candidates]:
@@ -53,37 +87,12 @@ class Judging:
         most
             How many of a pair's poses are looked at, the first; the others keep their log likelihood from the search.
         """
-        assert comparison.sharpness is not None
-        band = Band.up_to(comparison.box, SHELLS, comparison.reference.device)
-        scores = rescored(comparison, poses, self.shells if shells is None else shells).scores
-        searched = comparison.sharpness[:, None] * torch.where(poses.scores.isfinite(), scores, -torch.inf)
-        best = searched.amax(dim=1, keepdim=True)
-        data = comparison.within(band)
-        weights = comparison.shell_weights[:, band.shell]
-        particle = band.take(comparison.spectra)
-        seen = torch.ones_like(weights) if comparison.transfer is None else band.take(comparison.transfer)
-        turned = comparison.turned_reference(band.shells)
-        logs, rotations, shifts = [], [], []
-        count = poses.scores.shape[1]
-        k = count if most is None else min(most, count)
-        rows = max(1, _AT_ONCE[particle.device.type] // k)
-        for start in range(0, len(data.matched), rows):
-            some = slice(start, start + rows)
-            own = turned if len(turned.fine) == 1 else turned[some]
-            values, transfer = read_at(own, poses.rotations[some, :k], band)
-            spectra = as_complex(values)
-            transfer = torch.ones_like(spectra.real) if transfer is None else transfer
-            known = seen[some] if len(seen) == len(weights) else seen.expand_as(weights)[some]
-            put = put_together(spectra, transfer, particle[some], known, weights[some], poses.shifts[some, :k], band)
-            told = (searched - best)[some, :k].clamp_min(-1e3)
-            kind = particle.device.type
-            with torch.autocast(kind, torch.bfloat16, enabled=self.half_precision):
-                verdict = self.judge(*put, self.described[some], told)
-            logs.append(verdict.log_likelihood)
-            rotations.append(rotation_from_vector(verdict.rotation) @ poses.rotations[some, :k])
-            shifts.append(poses.shifts[some, :k] + verdict.shift * comparison.box)
-        found = torch.cat([searched[:, :k] + torch.cat(logs), searched[:, k:]], dim=1)
-        turned_, moved = torch.cat(rotations), torch.cat(shifts)
+        searched, verdict = self.looked_at(comparison, poses, shells=shells, most=most)
+        k = verdict.log_likelihood.shape[1]
+        rotations, shifts = verdict.corrected(poses.rotations[:, :k], poses.shifts[:, :k], comparison.box)
+        found = torch.cat([searched[:, :k] + verdict.log_likelihood, searched[:, k:]], dim=1)
         return found, Candidates(
-            torch.cat([turned_, poses.rotations[:, k:]], dim=1), torch.cat([moved, poses.shifts[:, k:]], dim=1), found
+            torch.cat([rotations, poses.rotations[:, k:]], dim=1),
+            torch.cat([shifts, poses.shifts[:, k:]], dim=1),
+            found,
         )

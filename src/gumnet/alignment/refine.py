@@ -37,7 +37,7 @@ class Stage:
 
 LEAST_SHELLS = 3
 """Shells that a low band has above the lowest that counts, where a high pass leaves out those that it would use."""
-_LOW_STAGES = (Stage(7, 32, 1), Stage(7, 12, 3))
+LOW_STAGES = (Stage(7, 32, 1), Stage(7, 12, 3))
 _MIDDLE_STAGE = Stage(11, 4, 3)
 """The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
 itself may have missed the top of the highest. Shell 7 tells most of them apart, and shell 11 nearly all."""
@@ -178,7 +178,7 @@ def raised(shells: int, lowest_shell: int) -> int:
 
 def stages(shells: int, lowest_shell: int = 1) -> list[Stage]:
     """Return the stages of a refinement that ends with the shells up to ``shells``."""
-    found = [Stage(min(raised(s.shells, lowest_shell), shells), s.candidates, s.steps) for s in _LOW_STAGES]
+    found = [Stage(min(raised(s.shells, lowest_shell), shells), s.candidates, s.steps) for s in LOW_STAGES]
     middle = raised(_MIDDLE_STAGE.shells, lowest_shell + LEAST_SHELLS)
     if shells > middle:
         found.append(replace(_MIDDLE_STAGE, shells=middle))

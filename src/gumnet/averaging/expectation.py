@@ -13,14 +13,12 @@ others. The evidence that it finds there is free of that too, and tells how good
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gumnet.alignment.score import phases
-from gumnet.alignment.spectrum import TurnedSpectra
+from gumnet.averaging.compare import Compared, compare
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
 from gumnet.geometry.symmetry import PointGroup
@@ -31,8 +29,6 @@ _LEAST_SHARE = 1e-3
 """Poses with less than this share of the most probable rotation's mass do not go into the sums."""
 SHIFTS_A_PERIOD = 3.0
 """Shifts that are tried in a period of the highest shell, along each axis."""
-_VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
-"""Likelihoods held at once: on a CPU few enough to stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -96,44 +92,37 @@ def expect(
     symmetry
         Point group of the maps: particles go into them at all of its equivalent poses.
     candidates
-        Which classes each particle may be of, (n, K), boolean; all unless given. The others are not compared.
+        Which classes each particle may be of, (n, K), or which classes and rotations it may have, (n, K, r), boolean;
+        all unless given. The others are not compared, and count as impossible.
     centres
         Shift of each particle that those of the grid are relative to, (n, 3), in voxels; 0 unless given.
     """
     device = data.matched.device
-    band, lattice = data.band, Lattice(data.band)
+    lattice, places = Lattice(data.band), len(shifts)
     folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
-    rotations = rotations.to(device, torch.float32)
-    turns, places = len(rotations), len(shifts)
-    waves = phases(band, -shifts.to(device))
-    members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
-    members = members.to(rotations)
+    whole_grid = places * len(rotations) * classes_count
     if candidates is None:
         candidates = torch.ones(n, classes_count, dtype=torch.bool)
+    elif candidates.ndim == 3:
+        # What no particle may have needs no maps.
+        used = candidates.flatten(0, 1).any(dim=0)
+        rotations, candidates = rotations[used], candidates[:, :, used]
+    rotations, turns = rotations.to(device, torch.float32), len(rotations)
+    members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
+    members = members.to(rotations)
     centres = torch.zeros(n, 3) if centres is None else centres
     found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
-    for fold in torch.unique(folds).tolist():
-        table, power = _table(maps[fold], rotations, data)
-        total, precision = torch.zeros_like(table), torch.zeros_like(power)
-        for allowed, rows_of_group in _groups(candidates, torch.nonzero(folds == fold)[:, 0]):
-            # Columns of the table that these particles are compared with, and where they stand in the whole.
-            columns = (allowed[:, None] * turns + torch.arange(turns)).flatten().to(device)
-            whole = len(allowed) == classes_count
-            spectra, squares = (table, power) if whole else (table[columns], power[columns])
-            size = max(1, _VALUES_AT_ONCE[device.type] // (places * len(columns)))
-            for rows in torch.split(rows_of_group, size):
-                observed = data.rows(rows)
-                matched = observed.matched * phases(band, -centres[rows].to(device))
-                moved = matched[:, None] * waves
-                moved = torch.cat([moved.real, moved.imag], dim=-1)
-                scores = (moved.flatten(0, 1) @ spectra.mT).view(len(rows), places, -1)
-                scores = torch.sub(2 * scores, (observed.precision @ squares.mT)[:, None])
-                posterior, mass = found.take(rows, scores, allowed, turns, classes_count)
-                kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
-                total.index_add_(0, columns[kept], posterior[..., kept].flatten(0, 1).mT @ moved.flatten(0, 1))
-                each = observed.precision.expand(len(rows), -1)
-                precision.index_add_(0, columns[kept], mass[:, kept].mT @ each)
+    for fold, parts in compare(data, maps, folds, rotations, shifts, candidates, centres):
+        coefficients = len(data.band.frequencies)
+        total = torch.zeros(classes_count * turns, 2 * coefficients, device=device)
+        precision = torch.zeros(classes_count * turns, coefficients, device=device)
+        for part in parts:
+            posterior, mass = found.take(part, turns, whole_grid)
+            kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
+            at = part.columns[kept]
+            total.index_add_(0, at, posterior[..., kept].flatten(0, 1).mT @ part.moved.flatten(0, 1))
+            precision.index_add_(0, at, mass[:, kept].mT @ part.precision.expand(len(mass), -1))
         for k in range(classes_count):
             some = slice(k * turns, (k + 1) * turns)
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
@@ -161,12 +150,12 @@ class _Found:
         masses, shift_masses = torch.zeros(n, classes), torch.zeros(n, places)
         return cls(torch.zeros(n), masses, shift_masses, index, index.clone(), torch.zeros(n))
 
-    def take(self, rows: Tensor, scores: Tensor, allowed: Tensor, turns: int, classes: int) -> tuple[Tensor, Tensor]:
-        """Keep what log likelihoods (b, t, a r) of some particles say; return their posterior, and its sum over shifts.
+    def take(self, part: Compared, turns: int, whole_grid: int) -> tuple[Tensor, Tensor]:
+        """Keep what the log likelihoods of some particles say; return their posterior, and its sum over shifts.
 
         The likelihoods are overwritten.
         """
-        places = scores.shape[1]
+        rows, scores = part.rows, part.scores
         flat = scores.flatten(1)
         top, index = flat.max(dim=1)
         flat = flat.sub_(top[:, None]).exp_()
@@ -174,24 +163,11 @@ class _Found:
         posterior = flat.view_as(scores).div_(whole[:, None, None])
         mass = posterior.sum(dim=1)
         self.shift_masses[rows] = posterior.sum(dim=2).cpu()
-        columns = index.cpu() % scores.shape[2]
-        self.evidence[rows] = (top + whole.log() - math.log(places * turns * classes)).cpu()
+        columns, index = part.columns.cpu(), index.cpu()
+        self.evidence[rows] = (top + whole.log() - math.log(whole_grid)).cpu()
         self.certainty[rows] = (1 / whole).cpu()
-        self.turns[rows], self.places[rows] = columns % turns, index.cpu() // scores.shape[2]
-        self.masses[rows[:, None], allowed] = mass.view(len(rows), len(allowed), turns).sum(dim=-1).cpu()
+        self.turns[rows] = columns[index % len(columns)] % turns
+        self.places[rows] = index // len(columns)
+        of_classes = torch.zeros(len(rows), self.masses.shape[1])
+        self.masses[rows] = of_classes.index_add_(1, columns // turns, mass.cpu())
         return posterior, mass
-
-
-def _groups(candidates: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield classes (a,) and the rows among ``rows`` that may be of just these."""
-    patterns, which = torch.unique(candidates[rows], dim=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        yield torch.nonzero(pattern)[:, 0], rows[which == number]
-
-
-def _table(maps: Tensor, rotations: Rotations, data: LowBand) -> tuple[Tensor, Tensor]:
-    """Return maps (K, N, N, N) at all rotations: real and imaginary parts (K r, 2 M), and squares (K r, M)."""
-    turned = TurnedSpectra.of(maps.to(rotations.device), None, data.band.shells)
-    values, _ = turned.read(rotations.expand(len(maps), -1, -1, -1), data.band)
-    power = (values[:, 0] ** 2 + values[:, 1] ** 2).flatten(0, 1)
-    return torch.cat([values[:, 0], values[:, 1]], dim=-1).flatten(0, 1), power

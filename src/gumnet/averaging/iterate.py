@@ -26,6 +26,7 @@ from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.folds import HalfSums, dealt, half_sums, rows_of_folds
 from gumnet.averaging.frame import agreement, as_particle, fit_frame, unrelated_maps
 from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
 from gumnet.averaging.halves import rows_of_half
@@ -38,12 +39,11 @@ from gumnet.devices import resolve_device, seeded
 from gumnet.engine.place import Place
 from gumnet.evaluation.metrics import rotation_error_degrees, shift_error
 from gumnet.geometry.symmetry import point_group
-from gumnet.journal import Batches
 from gumnet.particles import Particles, Poses
 from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
 from gumnet.resolution.phase_randomisation import phase_randomisation
-from gumnet.types import Volume
+from gumnet.types import Labels, Volume
 
 START_SHELLS = 4
 """Highest shell of the first iteration from a blob or a given map: 96 A in a box of 32 voxels of 12 A. A particle half
@@ -94,7 +94,7 @@ def iterate(
     rows = [rows_of_half(particles, half) for half in (1, 2)]
     halves = [particles.select(r) for r in rows]
 
-    def summed(half: Particles, words: str) -> Accumulator:
+    def inserted(half: Particles, words: str) -> Accumulator:
         # Poses of the table are taken as they are.
         counts = weights_of(half.poses) if config.iterations else None
         return shared_sums(half, place, counts=counts, device=device, batch_size=config.batch_size, description=words)
@@ -102,8 +102,13 @@ def iterate(
     def reduced(whole: Accumulator) -> BoxSums:
         return whole.reduced() if group.order == 1 else symmetrise(whole, group)
 
-    inserted: list[Accumulator] = []
-    sums: list[BoxSums] = []
+    def summed(i: int, words: str) -> HalfSums:
+        return half_sums(halves[i], folds[i], lambda some: inserted(some, words), reduced)
+
+    # Averages that begin as blobs have yet to choose an orientation, and parts of a half would choose different ones.
+    folded = config.iterations > 0 and (beginning is not None or before is not None)
+    folds = [dealt(len(r), config.seed + i) if folded else torch.zeros_like(r) for i, r in enumerate(rows)]
+    sums: list[HalfSums] = []
     if config.iterations and before is None:
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
     history: list[Iteration] = [] if before is None else list(before.history)
@@ -118,8 +123,7 @@ def iterate(
         generator.set_state(stopped_at.tensors["generator"])
     if beginning is None or history:
         words = "Averaging" if history else "First average,"
-        inserted = [summed(half, f"{words} half {i + 1}") for i, half in enumerate(halves)]
-        sums = [reduced(each) for each in inserted]
+        sums = [summed(i, f"{words} half {i + 1}") for i in (0, 1)]
     near = (beginning is not None and beginning.together) or not config.iterations
     shared_shells = 0 if before is None else before.shared_shells
     if beginning is not None and beginning.together:
@@ -131,25 +135,26 @@ def iterate(
         earlier = [half.poses for half in halves]
         local = number > done + 1 if before is not None else beginning is not None and number > GLOBAL_ITERATIONS
         for i in (0, 1):
+            initial = None if first is None else first[i]
             halves[i] = _align(
                 halves[i],
+                folds[i],
                 sums[i] if sums else None,
-                None if first is None else first[i],
+                initial,
                 config,
                 band_angstrom,
                 local,
                 place,
-                kept.batches(f"iteration {number}, half {i + 1}"),
+                kept.within(f"iteration {number}, half {i + 1}"),
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(earlier, halves, strict=True)], dim=1)
-        inserted = [summed(half, f"Averaging half {i + 1}") for i, half in enumerate(halves)]
-        sums = [reduced(each) for each in inserted]
+        sums = [summed(i, f"Averaging half {i + 1}") for i in (0, 1)]
         if group.order == 1:
-            halves[1] = halves[1].with_poses(halves[1].poses.compose(fit_frame(sums[0], sums[1], near=near)))
-            inserted[1] = summed(halves[1], "Half 2 in the frame of half 1")
-            sums[1] = reduced(inserted[1])
-            unrelated = unrelated_maps(sums[0], sums[1], near=near, generator=generator)
-        half_maps = torch.stack([without_corners(s.result()) for s in sums])
+            frame = fit_frame(sums[0].whole, sums[1].whole, near=near)
+            halves[1] = halves[1].with_poses(halves[1].poses.compose(frame))
+            sums[1] = summed(1, "Half 2 in the frame of half 1")
+            unrelated = unrelated_maps(sums[0].whole, sums[1].whole, near=near, generator=generator)
+        half_maps = torch.stack([without_corners(s.whole.result()) for s in sums])
         reached = resolution_angstrom(agreement(half_maps, unrelated), voxel, box)
         scores = torch.cat([half.poses.scores for half in halves])
         degrees, voxels = changes.mean(dim=1).tolist()
@@ -162,7 +167,7 @@ def iterate(
         kept.keep(f"iteration {number}", {**state, **columns[0], **columns[1]}, {"history": steps})
         if on_iteration is not None:
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
-    half_maps = torch.stack([without_corners(s.result()) for s in sums])
+    half_maps = torch.stack([without_corners(s.whole.result()) for s in sums])
     unmasked = agreement(half_maps, unrelated)
     curve = unmasked
     notes = () if beginning is None else beginning.notes
@@ -175,7 +180,7 @@ def iterate(
         found = phase_randomisation(half_maps, mask, voxel_size_angstrom=voxel, generator=seeded(config.seed))
         # Where the fit of the halves adds more than the mask, the lower curve holds.
         curve = torch.minimum(found.corrected.cpu(), agreement(half_maps, unrelated, mask))
-    whole = reduced(inserted[0].merge(inserted[1]))
+    whole = reduced(sums[0].inserted.merge(sums[1].inserted))
     return Average(
         map=without_corners(whole.result(noise_to_signal(unmasked))),
         half_maps=half_maps,
@@ -232,31 +237,35 @@ def _band(
 
 def _align(
     half: Particles,
-    sums: BoxSums | None,
+    folds: Labels,
+    sums: HalfSums | None,
     initial: Volume | None,
     config: AverageConfig,
     band_angstrom: float,
     local: bool,
     place: Place,
-    batches: Batches | None,
+    kept: Checkpoint,
 ) -> Particles:
-    """Return a half with its poses on its own average, or on the map that it starts from.
+    """Return a half with its poses, each fold on the average of the others, or all on the map that they start from.
 
-    ``batches`` keeps those of particles that are aligned, and gives those of an earlier run.
+    ``kept`` keeps those of particles that are aligned, batch by batch, and gives those of an earlier run.
     """
-    weights = None
+    settings = config.alignment(band_angstrom, local=local)
     if initial is not None:
         reference = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom)
-    else:
-        assert sums is not None
-        reference, weights = as_particle(sums)
-    settings = config.alignment(band_angstrom, local=local)
-    found = align(half, reference, settings, weights_reference=weights, place=place, journal=batches)
+        return align(half, reference, settings, place=place, journal=kept.batches("all"))
+    assert sums is not None
+    found: list[Poses] = []
+    parts = rows_of_folds(folds)
+    for fold, rows in enumerate(parts):
+        reference, weights = as_particle(sums.reference(fold))
+        some, batches = half.select(rows), kept.batches(f"fold {fold}")
+        found.append(align(some, reference, settings, weights_reference=weights, place=place, journal=batches).poses)
+    poses = Poses.concatenate(found)[torch.argsort(torch.cat(parts))]
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.
-        kept = replace(found.poses, confidences=half.poses.confidences, spreads_degrees=half.poses.spreads_degrees)
-        found = found.with_poses(kept)
-    return found
+        poses = replace(poses, confidences=half.poses.confidences, spreads_degrees=half.poses.spreads_degrees)
+    return half.with_poses(poses)
 
 
 def _changes(before: Poses, after: Poses) -> Tensor:

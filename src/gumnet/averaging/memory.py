@@ -9,6 +9,7 @@ import torch
 from gumnet.alignment.batch import Shares, batch_size_for, peak_bytes, shares_of, table_bytes
 from gumnet.averaging.begin import KEPT_BYTES_OF_ONE, MOST_FOR_ONE
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.folds import FOLDS, MOST_FOLDED
 from gumnet.averaging.insertion import InsertionGrid
 from gumnet.averaging.shared_sums import PARTICLES_A_PART
 from gumnet.particles import Particles, is_cheap
@@ -20,9 +21,11 @@ two that the map is solved from."""
 
 
 def sums_bytes(box: int, particles: int) -> float:
-    """Return what the sums of an average take: one a level of the tree that they are added up in, and some more."""
+    """Return what the sums of an average take: one a level of the tree that they are added up in, folds, and more."""
     parts = max(1, math.ceil(particles / 2 / PARTICLES_A_PART))
-    return 3 * _NUMBER_BYTES * math.prod(InsertionGrid(box).shape) * (math.ceil(math.log2(parts)) + 1 + _OTHER_SUMS)
+    folds = FOLDS if particles / 2 <= MOST_FOLDED else 0
+    count = math.ceil(math.log2(parts)) + 1 + _OTHER_SUMS + folds
+    return 3 * _NUMBER_BYTES * math.prod(InsertionGrid(box).shape) * count
 
 
 def first_maps_bytes(config: AverageConfig, particles: int) -> float:

@@ -12,11 +12,12 @@ from torch import Tensor
 from gumnet.alignment.score import phases
 from gumnet.averaging.expectation import SHIFTS_A_PERIOD, Expectation, expect, shift_grid
 from gumnet.averaging.lattice import Lattice
+from gumnet.averaging.likely import likely_rotations
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.start_config import OnStep, Phase, StartConfig, StartStep
 from gumnet.geometry.so3 import grid_size_for_spacing, random_rotations, super_fibonacci
 from gumnet.particles import Poses
-from gumnet.types import Labels, Vectors, Volume, Volumes
+from gumnet.types import Labels, Rotations, Vectors, Volume, Volumes
 
 _SPACING_DEGREES = 100.0
 """Spacing of the grid of rotations times the highest shell: 20 degrees for shell 5. The grid is turned at random in
@@ -26,6 +27,10 @@ _SORTED_SHELLS = 5
 _LEAST_PROBABLE = 1e-3
 _PLACED_SHELLS = 6
 """Beyond this shell shifts are tried only near those known: a fifth of the cost."""
+LIKELY_SHELLS = 5
+"""Beyond this shell a CPU compares particles only with rotations that these shells leave possible; a GPU, which is
+quickest with whole matrices, with all."""
+_MOST_LIKELY = 0.4
 _SETTLE = 3
 """Steps before a class may count as lost."""
 _LEAST_SHARE = 0.4
@@ -158,23 +163,47 @@ class StartRun:
         those (n, 3) that a particle was found to have: where it lies is known long before how it is turned.
         """
         box, shells = some.data.band.box, some.data.band.shells
-        turn = random_rotations(1, generator=self.generator)[0]
-        rotations = turn @ super_fibonacci(grid_size_for_spacing(_SPACING_DEGREES / shells))
+        rotations = self.turned_grid(shells)
         reach = self.config.max_shift
         if shells > _PLACED_SHELLS and shifts_near is not None:
             reach = min(reach, box / (SHIFTS_A_PERIOD * shells))  # one step of the grid, either way
         else:
             shifts_near = None
-        shifts = shift_grid(box, shells, reach)
+        if shells > LIKELY_SHELLS and some.data.matched.device.type == "cpu":
+            likely = self.likely(some, maps, rotations, candidates, shifts_near)
+            # One particle at a time costs more than the matrix that they share where little is left out.
+            candidates = likely if float(likely.float().mean()) < _MOST_LIKELY else candidates
         return expect(
             some.data,
             maps,
             some.folds,
             rotations,
-            shifts,
+            shift_grid(box, shells, reach),
             symmetry=self.config.symmetry,
             candidates=candidates,
             centres=shifts_near,
+        )
+
+    def turned_grid(self, shells: int) -> Rotations:
+        """Return a grid of rotations (r, 3, 3) for a band, turned at random."""
+        turn = random_rotations(1, generator=self.generator)[0]
+        return turn @ super_fibonacci(grid_size_for_spacing(_SPACING_DEGREES / shells))
+
+    def likely(
+        self, some: Batch, maps: Tensor, rotations: Rotations, candidates: Tensor | None, centres: Vectors | None
+    ) -> Tensor:
+        """Return which classes and rotations particles may have, as low shells say."""
+        n, box = len(some.rows), some.data.band.box
+        reach = self.config.max_shift if centres is None else box / (SHIFTS_A_PERIOD * LIKELY_SHELLS)
+        return likely_rotations(
+            some.data.up_to(LIKELY_SHELLS),
+            maps,
+            some.folds,
+            rotations,
+            self.turned_grid(LIKELY_SHELLS),
+            shift_grid(box, LIKELY_SHELLS, min(reach, self.config.max_shift)),
+            torch.ones(n, maps.shape[1], dtype=torch.bool) if candidates is None else candidates,
+            torch.zeros(n, 3) if centres is None else centres,
         )
 
     def divided(self, some: Batch, maps: Tensor, found: Expectation, moves: list[tuple[int, int]]) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from gumnet.cli.benchmark_options import Numbers
 from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, bad_list_beside, say
 from gumnet.errors import InputError
 
@@ -28,6 +29,10 @@ def train(
     pairs_per_epoch: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    bands: Numbers = None,
+    epochs_per_band: int | None = None,
+    consistency: float | None = None,
+    tensorboard: Flag = False,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -72,6 +77,16 @@ def train(
         Pairs in a step.
     learning_rate
         Step size of Adam in the first epoch.
+    bands
+        Bands of the correlation loss, rising shares of the Nyquist frequency, as
+        0.25 0.5 1; the whole band alone unless given.
+    epochs_per_band
+        Begin with the lowest band and add the next after so many epochs.
+    consistency
+        Weight of the loss that the poses of b on a and of a on b are inverse, as 0.1;
+        0, which is off, unless given.
+    tensorboard
+        Write the metrics for TensorBoard too, to OUT/tensorboard; it must be installed.
     """
     if init is not None and preset is not None:
         raise InputError("--init brings its architecture along", cure="leave --preset out")
@@ -85,6 +100,9 @@ def train(
         "pairs_per_epoch": pairs_per_epoch,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "bands": None if bands is None else tuple(bands),
+        "epochs_per_band": epochs_per_band,
+        "consistency": consistency,
         "seed": common.seed,
         "device": common.device,
     }
@@ -94,7 +112,7 @@ def train(
             raise InputError("--skip-bad is for one process", cure="pack the particles first: gumnet pack --skip-bad")
         settings, model = _settings(init, config, {name: value for name, value in given.items() if value is not None})
         data = reading.particles(particles, bad_list_beside(out), overwrite=output.overwrite)
-        run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite)
+        run(data, settings, out=out, model=model, resume=resume, overwrite=output.overwrite, tensorboard=tensorboard)
     if not is_first():
         return
     say(f"the best weights are in {out / MODEL}; to use them:")
@@ -165,8 +183,8 @@ def _changed(record: Record, values: dict[str, Any], path: Path | None, prefix: 
         kind = type(getattr(record, name))
         if kind is float and type(value) is int:
             kept[name] = float(value)
-        elif kind is tuple and isinstance(value, list) and all(type(entry) is int for entry in value):
-            kept[name] = tuple(value)
+        elif kind is tuple and _alike(value, getattr(record, name)):
+            kept[name] = tuple(map(type(getattr(record, name)[0]), value))
         elif type(value) is kind:
             kept[name] = value
         else:
@@ -177,3 +195,9 @@ def _changed(record: Record, values: dict[str, Any], path: Path | None, prefix: 
         return replace(record, **kept)  # type: ignore[type-var]
     except InputError as error:
         raise InputError(error.problem, cure=error.cure, path=path) from None
+
+
+def _alike(value: object, now: tuple[object, ...]) -> bool:
+    """Return whether a value of a TOML file is a list of numbers like those of ``now``."""
+    kinds = {float, int} if isinstance(now[0], float) else {int}
+    return isinstance(value, list) and all(type(entry) in kinds for entry in value)

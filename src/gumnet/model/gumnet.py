@@ -121,19 +121,24 @@ class GumNet(nn.Module):
                     nn.init.zeros_(module.bias)
         self.head.start_at_identity()
 
-    def forward(self, a: Volumes, b: Volumes) -> tuple[Rotations, Vectors]:
+    def forward(self, a: Volumes, b: Volumes, *, both_ways: bool = False) -> tuple[Rotations, Vectors]:
         """Return rotations (n, 3, 3) and shifts (n, 3) in voxels, of b on a.
 
         Parameters
         ----------
         a, b
             Volumes of shape (n, N, N, N) with N the box of the network. Any scale and offset: each is standardised.
+        both_ways
+            Return the poses of a on b too, after the others: (2 n, 3, 3) and (2 n, 3). Features are made once.
         """
         self._check(a, b)
         # Both in one pass: in training, the batch norms see the statistics of both, as they do later.
         with torch.autocast(a.device.type, enabled=False):
             volumes = standardise(torch.cat([a, b]))
-        features_a, features_b = self.extractor(volumes).chunk(2)
+        features = self.extractor(volumes)
+        features_a, features_b = features.chunk(2)
+        if both_ways:
+            features_a, features_b = features, torch.cat([features_b, features_a])
         pose: tuple[Rotations, Vectors] = self.head(self.matching(features_a, features_b))
         return pose
 

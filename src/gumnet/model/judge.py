@@ -9,6 +9,7 @@ small rotation and shift the pose is off. Its last layer starts at 0: untrained,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from gumnet.alignment.band import Band
 from gumnet.alignment.score import phases
 from gumnet.geometry.fourier import to_real
-from gumnet.types import Vectors
+from gumnet.geometry.so3 import rotation_from_vector
+from gumnet.types import Rotations, Vectors
 
 GRID = 16
 """Points a box on each axis of the volumes that are looked at."""
@@ -43,6 +45,16 @@ class Verdict:
     log_likelihood: Tensor
     rotation: Vectors
     shift: Vectors
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Verdict]) -> Verdict:
+        """Return what is said of the pairs of all ``parts``, in order."""
+        columns = zip(*((v.log_likelihood, v.rotation, v.shift) for v in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
+
+    def corrected(self, rotations: Rotations, shifts: Vectors, box: int) -> tuple[Rotations, Vectors]:
+        """Return poses (p, h, 3, 3) and (p, h, 3), shifts in voxels of a box of ``box``, as they are corrected."""
+        return rotation_from_vector(self.rotation) @ rotations, shifts + self.shift * box
 
 
 class Judge(nn.Module):

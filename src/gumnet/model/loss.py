@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gumnet.geometry.fourier import frequencies, to_fourier, to_real
+from gumnet.geometry.fourier import frequencies, shell_sums, to_fourier, to_real
 from gumnet.geometry.warp import warp
 from gumnet.geometry.wedge import rotate_weights
 from gumnet.types import Rotations, Vectors, Volumes, Weights
 
 Unobserved = Literal["impute", "leave-out"]
 
+WHOLE_BAND = (1.0,)
+"""The bands of the paper's loss: all in one."""
 OBSERVED_FRACTION = 0.01
 """A coefficient counts as observed if its weight is above this fraction of the largest weight of its particle."""
 
@@ -87,6 +90,24 @@ def pearson(first: Volumes, second: Volumes) -> Tensor:
     return product / torch.sqrt(power.clamp(min=torch.finfo(first.dtype).tiny))
 
 
+def band_correlations(first: Volumes, second: Volumes, bands: Sequence[float]) -> Tensor:
+    """Return the correlation coefficients (n, k) of pairs of volumes (n, N, N, N) within k bands from shell 1 on.
+
+    Parameters
+    ----------
+    bands
+        Upper ends, as shares of the Nyquist frequency; each band holds one shell at least.
+    """
+    box = first.shape[-1]
+    a, b = to_fourier(first), to_fourier(second)
+    parts = torch.stack([(a * b.conj()).real, a.abs().square(), b.abs().square()])
+    product, power_a, power_b = shell_sums(parts, box)[..., 1:].cumsum(dim=-1)
+    ends = torch.tensor([max(1, round(band * (box // 2))) - 1 for band in bands], device=first.device)
+    power = (power_a * power_b)[:, ends]
+    found: Tensor = product[:, ends] / torch.sqrt(power.clamp(min=torch.finfo(first.dtype).tiny))
+    return found
+
+
 def alignment_loss(
     a: Volumes,
     b: Volumes,
@@ -96,6 +117,7 @@ def alignment_loss(
     weights_b: Weights | None = None,
     *,
     unobserved: Unobserved = "leave-out",
+    bands: Sequence[float] = WHOLE_BAND,
 ) -> Tensor:
     """Return 1 minus the correlation of a with b put on a, for each pair: 0 agrees, 1 is unrelated, 2 is opposite.
 
@@ -120,6 +142,11 @@ def alignment_loss(
         alone, imputation still favours any turn over none in white noise, since trilinear sampling damps the noise of a
         turned b and leaves what is imputed (a loss of 0.53 against 0.67 on noise alone).
 
+    bands
+        Upper ends of bands, as shares of the Nyquist frequency: the loss is the mean over them. The peak of a low band
+        is wide: a pose that is far off still finds the way, where the whole band is flat. The paper has the whole band
+        alone.
+
     Returns
     -------
     Tensor
@@ -135,7 +162,10 @@ def alignment_loss(
             mask = observed_mask(weights_b.to(dtype))
             mask_b = rotate_weights(mask[None] if mask.ndim == 3 else mask, rotations)
         first, second = impute(a.to(dtype), warped, mask_a, mask_b, unobserved=unobserved)
-        loss = 1 - pearson(first, second)
+        if tuple(bands) == WHOLE_BAND:
+            loss = 1 - pearson(first, second)
+        else:
+            loss = 1 - band_correlations(first, second, bands).mean(dim=1)
         # Sampling at NaN gives zeros, and so a harmless 1: a network that has blown up must not pass for a poor one.
         real = torch.isfinite(rotations).all(dim=(-2, -1)) & torch.isfinite(shifts).all(dim=-1)
         return torch.where(real, loss, torch.nan)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from gumnet.errors import InputError
 from gumnet.model.gumnet import PRESETS, GumNetConfig
-from gumnet.model.loss import Unobserved
+from gumnet.model.loss import WHOLE_BAND, Unobserved
 
 Precision = Literal["float32", "bfloat16"]
+
+
+def rising(bands: tuple[float, ...]) -> bool:
+    """Return whether upper ends of bands are shares of the Nyquist frequency from low to high."""
+    return len(bands) > 0 and all(low < high for low, high in pairwise((0.0, *bands))) and bands[-1] <= 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,15 @@ class TrainConfig:
     unobserved
         What the loss does with coefficients that only one of a pair observed: "leave-out", or "impute" as in the paper,
         which is sound only where a has no missing wedge.
+    bands
+        Upper ends of the bands whose correlations the loss is the mean of, rising shares of the Nyquist frequency, as
+        (0.25, 0.5, 1); the whole band alone, as in the paper, unless given.
+    epochs_per_band
+        Begin with the lowest band alone and add the next after so many epochs; 0 for all from the start. Validation
+        counts all bands always.
+    consistency
+        Weight of how far the pose of a on b is from the inverse of that of b on a, see `gumnet.model.consistency`.
+        Above 0, both directions of a pair count in the correlation too. 0, as in the paper, for one direction.
     precision
         Of the network; the geometry of the loss always runs in float32.
     seed
@@ -58,6 +73,9 @@ class TrainConfig:
     validation_fraction: float = 0.1
     validation_pairs: int = 500
     unobserved: Unobserved = "leave-out"
+    bands: tuple[float, ...] = WHOLE_BAND
+    epochs_per_band: int = 0
+    consistency: float = 0.0
     precision: Precision = "float32"
     seed: int = 0
     device: str = "auto"
@@ -65,6 +83,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "pairs_per_epoch": 2, "batch_size": 2, "validation_pairs": 1, "seed": 0}
+        least |= {"epochs_per_band": 0, "consistency": 0}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}", cure=f"give {minimum} or more")
@@ -73,6 +92,7 @@ class TrainConfig:
             "learning_rate_decay": 0 < self.learning_rate_decay <= 1,
             "validation_fraction": 0 <= self.validation_fraction < 1,
             "cache_gigabytes": self.cache_gigabytes >= 0,
+            "bands": rising(self.bands),
             "unobserved": self.unobserved in ("leave-out", "impute"),
             "precision": self.precision in ("float32", "bfloat16"),
         }
@@ -81,6 +101,7 @@ class TrainConfig:
             "learning_rate_decay": "give a number above 0, at most 1",
             "validation_fraction": "give 0 or more, below 1",
             "cache_gigabytes": "give 0 or more",
+            "bands": "give rising numbers above 0, up to 1",
             "unobserved": "use leave-out or impute",
             "precision": "use float32 or bfloat16",
         }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import roma
 import torch
 from torch import Tensor
 
@@ -19,7 +18,6 @@ from gumnet.alignment.spectrum import as_complex
 from gumnet.devices import fast_bfloat16
 from gumnet.geometry.fourier import to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
-from gumnet.model.judge import Verdict, put_together, residual_loss
 from gumnet.model.matched_filter import MatchedFilter
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import Views
@@ -28,19 +26,13 @@ from gumnet.training.contrast_score import (
     Pairs,
     log_likelihoods,
     read,
-    rows_of,
     scores,
     search_weights,
     shift_waves,
-    whole_shifts,
 )
 from gumnet.types import Rotations
 
 _TINY = 1e-30
-_FOUND = 0.1
-"""Distance, in boxes, from the true shift within which a hypothesis has something to be corrected."""
-_RESIDUAL = 0.1
-"""Weight of the corrections beside the choice."""
 _GROUPS_AT_ONCE = {"cpu": 1, "cuda": 16}
 """Groups that are mined at once: on a CPU what stays in its cache, on a GPU what keeps it busy."""
 
@@ -48,7 +40,7 @@ _GROUPS_AT_ONCE = {"cpu": 1, "cuda": 16}
 def clean(model: MatchedFilter, views: Views, config: ContrastConfig) -> Cleaned:
     """Return the views as the filter leaves them."""
     device = views.volumes.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=_halves(config, device)):
+    with torch.autocast(device.type, torch.bfloat16, enabled=in_halves(config, device)):
         return Cleaned.of(model, views.volumes, views.transfer)
 
 
@@ -119,7 +111,7 @@ def contest(
 
     wrong = random_rotations(n * config.mined, generator=generator, dtype=torch.float32).view(n, config.mined, 3, 3)
     with torch.no_grad():
-        coarse = waves.to(torch.bfloat16) if _halves(config, waves.device) else waves
+        coarse = waves.to(torch.bfloat16) if in_halves(config, waves.device) else waves
         some = _GROUPS_AT_ONCE[views.volumes.device.type]
         parts = [range(i, min(i + some, n // v)) for i in range(0, n // v, some)]
         found = torch.cat([_mine(cleaned, pairs, wrong, coarse, part, v) for part in parts])
@@ -137,40 +129,6 @@ def contest(
     values, transfer = values.reshape(shape), transfer.reshape(shape)
     found = scores(cleaned, pairs, values, transfer, waves)
     return Contest(pairs, truth, rotations, values, transfer, found, rest)
-
-
-def judge_loss(
-    model: MatchedFilter, cleaned: Cleaned, views: Views, config: ContrastConfig, found: Contest
-) -> tuple[Tensor, Tensor]:
-    """Return what the judge of ``model`` has to learn of a contest, (p,), and whether it finds the true rotation, (p,).
-
-    The cross entropy of the true rotation among those that were kept, each at its best shift, and how far the
-    corrections of the true one are from true. The filter learns nothing of it: what is judged is taken as it is.
-    """
-    assert model.judge is not None
-    assert views.shifts is not None
-    box, pairs = cleaned.band.box, found.pairs
-    with torch.no_grad():
-        top, place = found.scores.max(dim=-1)
-        shifts = whole_shifts(config.largest_shift * box, top.device)[place]
-        searched = pairs.sharpness[:, None] * top
-        searched = searched - searched.amax(dim=1, keepdim=True)
-        particle, seen = cleaned.values[pairs.particle], cleaned.transfer[pairs.particle]
-        put = put_together(found.values, found.transfer, particle, seen, pairs.weights, shifts, cleaned.band)
-        described = model.described_pairs(*(rows_of(cleaned.power, rows) for rows in (pairs.reference, pairs.particle)))
-        # x_b = R x_a + t of the true pose; corrections are made in the frame of the particle.
-        off = roma.rotmat_to_rotvec(found.truth @ found.rotations[:, 0].mT)
-        first, second = views.shifts[pairs.reference], views.shifts[pairs.particle]
-        truth = second - (found.truth @ first[..., None])[..., 0]
-        missed = (truth - shifts[:, 0]) / box
-        near = (missed.norm(dim=-1) < _FOUND).float()
-    with torch.autocast(top.device.type, torch.bfloat16, enabled=_halves(config, top.device)):
-        verdict = model.judge(*put, described, searched)
-    logits = searched + verdict.log_likelihood
-    contrast = logits.logsumexp(dim=1) - logits[:, 0]
-    of_true = Verdict(verdict.log_likelihood[:, :1], verdict.rotation[:, :1], verdict.shift[:, :1])
-    residual = residual_loss(of_true, off[:, None], missed[:, None])[:, 0] * near
-    return contrast + _RESIDUAL * residual, (logits[:, 0] >= logits.amax(dim=1)).float().detach()
 
 
 def crossed_loss(
@@ -202,7 +160,7 @@ def crossed_loss(
     return torch.nn.functional.cross_entropy(own, true, reduction="none"), won
 
 
-def _halves(config: ContrastConfig, device: torch.device) -> bool:
+def in_halves(config: ContrastConfig, device: torch.device) -> bool:
     """Return whether to compute in bfloat16 where that is harmless."""
     return config.half_precision and fast_bfloat16(device)
 

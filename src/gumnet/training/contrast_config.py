@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 from gumnet.errors import InputError
 from gumnet.model.matched_filter import MatchedFilterConfig
+
+JudgedOn = Literal["truth", "search"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class ContrastConfig:
     steps
         Steps in all.
     denoising_steps
-        How many of them, at the start, learn to remove noise alone.
+        How many of them, at the start, learn to remove noise alone; none where nothing of the network removes noise
+        (``network.network`` is off), see `noise_steps`.
     denoising
         Weight of that in the loss from then on.
     groups, views
@@ -49,6 +53,13 @@ class ContrastConfig:
     learning_rate, warmup
         Largest step size of Adam, and the share of the steps until it is reached; it falls to 0 along a cosine, in both
         parts of the training.
+    judged_on
+        The poses that a judge learns from: "truth", the true one a little off among wrong ones, or "search", those that
+        the search finds as the network is at that step; see `gumnet.training.contrast_judge`.
+    both_ways
+        Whether the judge learns from each pair in both directions.
+    consistency
+        With ``both_ways``, the weight of how far both directions are from agreeing; 0 for none.
     half_precision
         Whether the convolutions run in bfloat16, where the machine is fast at it.
     save_every
@@ -79,6 +90,9 @@ class ContrastConfig:
     snr: tuple[float, float] = (0.03, 0.3)
     learning_rate: float = 1.5e-3
     warmup: float = 0.03
+    judged_on: JudgedOn = "truth"
+    both_ways: bool = False
+    consistency: float = 0.0
     half_precision: bool = True
     save_every: int = 100
     minutes: float | None = None
@@ -94,6 +108,7 @@ class ContrastConfig:
             "mined": 1,
             "hard": 1,
             "near": 0,
+            "consistency": 0,
             "structures": 1,
             "microscopes": 1,
             "save_every": 1,
@@ -114,11 +129,19 @@ class ContrastConfig:
             "snr": (0 < self.snr[0] <= self.snr[1], "give two numbers above 0, the lower first"),
             "learning_rate": (0 < self.learning_rate < float("inf"), "give a number above 0"),
             "minutes": (self.minutes is None or self.minutes > 0, "give minutes above 0, or leave them out"),
+            "judged_on": (self.judged_on in ("truth", "search"), "use truth or search"),
+            "consistency": (self.both_ways or self.consistency == 0, "give both_ways with it, or leave it 0"),
             "warmup": (0 <= self.warmup <= 1, "give a share from 0 to 1"),
         }
         for name, (fits, cure) in ranges.items():
             if not fits:
                 raise InputError(f"{name} is {getattr(self, name)}", cure=cure)
+
+    @property
+    def noise_steps(self) -> int:
+        """How many steps learn to remove noise alone."""
+        # Weights of shells and a judge leave volumes as they are: such a step would have no gradient at all.
+        return self.denoising_steps if self.network.network else 0
 
 
 NETWORKS: Mapping[str, MatchedFilterConfig] = MappingProxyType(

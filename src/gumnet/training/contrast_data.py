@@ -157,8 +157,16 @@ class ViewSource:
         self._band, self._placed = (Band.up_to(side, grid // 2 - 1, device) for side in (box, grid))
         self._radius = shell_indices(grid, device=device).to(torch.float32) / box
 
-    def draw(self, groups: int, views: int, generator: torch.Generator) -> Views:
-        """Return views (groups * views), each group of one structure."""
+    def draw(
+        self, groups: int, views: int, generator: torch.Generator, *, snr: tuple[float, float] | None = None
+    ) -> Views:
+        """Return views (groups * views), each group of one structure.
+
+        Parameters
+        ----------
+        snr
+            Lowest and highest signal-to-noise ratio, in place of those of the source.
+        """
         n, microscopes = groups * views, self._microscopes
         zoom = _uniform(*_ZOOM, groups, generator)
         rotations = random_rotations(n, generator=generator, dtype=torch.float32).view(groups, views, 3, 3)
@@ -177,16 +185,16 @@ class ViewSource:
 
         seen = torch.randint(len(microscopes.noise), (n,), generator=generator, device=generator.device)
         spectra = spectra * microscopes.signal[seen]
-        low, high = (math.log(s) for s in self._snr)
-        snr = _uniform(low, high, groups, generator).repeat_interleave(views)
-        snr = snr + 0.2 * torch.randn(n, generator=generator, device=generator.device)
+        low, high = (math.log(s) for s in snr or self._snr)
+        log_snr = _uniform(low, high, groups, generator).repeat_interleave(views)
+        log_snr = log_snr + 0.2 * torch.randn(n, generator=generator, device=generator.device)
         # One particle in ten is nearly free of noise, as an average is.
         nearly = torch.rand(n, generator=generator, device=generator.device) < 0.1
-        snr = torch.where(nearly, snr + math.log(30.0), snr)
+        log_snr = torch.where(nearly, log_snr + math.log(30.0), log_snr)
         whole = (power.repeat_interleave(views, dim=0) * microscopes.signal_power[seen]).sum(-1)
         white = torch.randn(n, *(self._grid,) * 3, generator=generator, device=generator.device)
         white = to_fourier(white) / self._grid**1.5
-        noise = white * microscopes.noise[seen] * (whole / snr.exp()).sqrt()[:, None, None, None]
+        noise = white * microscopes.noise[seen] * (whole / log_snr.exp()).sqrt()[:, None, None, None]
         keep = self._radius > 0
         volumes, clean = to_real((spectra + noise) * keep, self._grid), to_real(spectra * keep, self._grid)
         scale = volumes.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(_TINY)

@@ -27,10 +27,12 @@ from gumnet.io.atomic import claim_folder, write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.model.weights import check_tensors, read_tensors, write_tensors
 from gumnet.progress import progress
+from gumnet.training.board import board, check_board
 from gumnet.training.checkpoint import CHECKPOINT, METRICS, MODEL, check_run, write_run
-from gumnet.training.contrast import clean, contest, denoising_loss, judge_loss
+from gumnet.training.contrast import clean, contest, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_data import ViewSource
+from gumnet.training.contrast_judge import Judged, from_contest, from_search, judge_loss
 from gumnet.training.contrast_structures import training_structures
 from gumnet.training.data import stream
 from gumnet.types import Volumes
@@ -51,15 +53,14 @@ class Lesson:
         How far its volumes are from those without noise, a scalar; see `gumnet.training.contrast.denoising_loss`.
     contrast, won
         Cross entropy (p,) of the true among wrong candidates, and whether it won; None where noise alone was learned.
-    judged, judged_won
-        The same for the judge, with its corrections; None for a filter without one.
+    judged
+        What the judge did; None for a filter without one.
     """
 
     denoising: Tensor
     contrast: Tensor | None = None
     won: Tensor | None = None
-    judged: Tensor | None = None
-    judged_won: Tensor | None = None
+    judged: Judged | None = None
 
 
 Teach = Callable[[MatchedFilter, torch.Generator, bool], Lesson]
@@ -75,6 +76,7 @@ def train_matched(
     resume: bool = False,
     overwrite: bool = False,
     device: torch.device | str = "cpu",
+    tensorboard: bool = False,
 ) -> MatchedFilter:
     """Train a matched filter on simulated particles, and return the running average of its weights.
 
@@ -93,7 +95,10 @@ def train_matched(
         Start anew in a folder that holds something already.
     device
         Where to train; the filter that is returned is on the CPU.
+    tensorboard
+        Write the metrics for TensorBoard too, to ``out``/tensorboard.
     """
+    check_board(tensorboard)
     run = {
         **asdict(config),
         "given_structures": 0 if structures is None else len(structures),
@@ -127,9 +132,13 @@ def train_matched(
         found = contest(model, cleaned, views, config, generator)
         if model.judge is None:
             return Lesson(denoising, *found.losses())
-        return Lesson(denoising, *found.losses(), *judge_loss(model, cleaned, views, config, found))
+        if config.judged_on == "search":
+            poses = from_search(model, cleaned, views, config, found, generator)
+        else:
+            poses = from_contest(found, cleaned, views, config)
+        return Lesson(denoising, *found.losses(), judge_loss(model, cleaned, views, config, poses))
 
-    return fit(model.to(device), teach, config, folder, resume=resume)
+    return fit(model.to(device), teach, config, folder, resume=resume, tensorboard=tensorboard)
 
 
 def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: bool) -> Path:
@@ -142,7 +151,15 @@ def open_run(out: str | Path, run: dict[str, Any], *, resume: bool, overwrite: b
     return folder
 
 
-def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path, *, resume: bool) -> MatchedFilter:
+def fit(
+    model: MatchedFilter,
+    teach: Teach,
+    config: ContrastConfig,
+    folder: Path,
+    *,
+    resume: bool,
+    tensorboard: bool = False,
+) -> MatchedFilter:
     """Train a filter, and return the running average of its weights; see `train_matched` for the files."""
     averaged = copy.deepcopy(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
@@ -150,7 +167,11 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
     device = next(model.parameters()).device
     begun, done = time.perf_counter(), start
     losses: list[dict[str, Tensor]] = []
-    with progress("training", config.steps) as display, (folder / METRICS).open("a", encoding="utf-8") as log:
+    with (
+        progress("training", config.steps) as display,
+        (folder / METRICS).open("a", encoding="utf-8") as log,
+        board(folder, wanted=tensorboard) as scalars,
+    ):
         display.advance(start)
         for step in range(start, config.steps):
             spent = 0.0 if config.minutes is None else (time.perf_counter() - begun) / (60 * config.minutes)
@@ -160,16 +181,17 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
             drawn = stream(config.seed, _STEP, step)
             if device.type != "cpu":
                 drawn = torch.Generator(device).manual_seed(drawn.initial_seed())
-            lesson = teach(model, drawn, at < config.denoising_steps)
+            lesson = teach(model, drawn, at < config.noise_steps)
             # Kept as tensors: to read one waits for the GPU.
             entry = {"denoising": lesson.denoising.detach()}
             loss = lesson.denoising
             if lesson.contrast is not None and lesson.won is not None:
                 loss = lesson.contrast.mean() + config.denoising * lesson.denoising
                 entry |= {"contrast": lesson.contrast.mean().detach(), "right": lesson.won.mean()}
-            if lesson.judged is not None and lesson.judged_won is not None:
-                loss = loss + lesson.judged.mean()
-                entry |= {"judged": lesson.judged.mean().detach(), "judged_right": lesson.judged_won.mean()}
+            if lesson.judged is not None:
+                loss = loss + lesson.judged.loss
+                entry |= {"judged": lesson.judged.loss.detach(), "judged_right": lesson.judged.right}
+                entry |= {"judged_found": lesson.judged.found}
             losses.append(entry)
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -180,13 +202,14 @@ def fit(model: MatchedFilter, teach: Teach, config: ContrastConfig, folder: Path
             _average(averaged, model, step)
             display.advance(1)
             done = step + 1
-            last = step + 1 in (config.denoising_steps, config.steps)
+            last = step + 1 in (config.noise_steps, config.steps)
             if (step + 1) % _RECORD_EVERY == 0 or last:
                 every = {key: [entry[key] for entry in losses if key in entry] for key in losses[-1]}
                 means = {key: float(torch.stack(values).mean()) for key, values in every.items()}
                 record = {"step": step + 1, **means, "seconds": round(time.perf_counter() - begun, 1)}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
+                scalars.add(record)
                 losses = []
             if (step + 1) % config.save_every == 0 or last:
                 _save(folder, model, averaged, optimiser, step + 1)
@@ -203,9 +226,9 @@ def learning_rate(step: float, config: ContrastConfig) -> float:
     step
         With a limit of time, the step that the run would be at were it as far through its steps as through its time.
     """
-    done, steps = 0, min(config.denoising_steps, config.steps)
-    if step >= config.denoising_steps:
-        done, steps = config.denoising_steps, config.steps - config.denoising_steps
+    done, steps = 0, min(config.noise_steps, config.steps)
+    if step >= config.noise_steps:
+        done, steps = config.noise_steps, config.steps - config.noise_steps
     rising = max(1, round(config.warmup * steps))
     if step - done < rising:
         return config.learning_rate * (step - done + 1) / rising

@@ -37,6 +37,15 @@ class Batch:
             None if self.weights_b is None else self.weights_b.to(device),
         )
 
+    def both_ways(self) -> Batch:
+        """Return the pairs (a, b), and after them the pairs (b, a)."""
+
+        def after(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+            return None if first is None or second is None else torch.cat([first, second])
+
+        a, b = torch.cat([self.a, self.b]), torch.cat([self.b, self.a])
+        return Batch(a, b, after(self.weights_a, self.weights_b), after(self.weights_b, self.weights_a))
+
 
 def stream(seed: int, purpose: int, number: int = 0) -> torch.Generator:
     """Return the random generator for one purpose, as `EPOCH` number 3; streams do not overlap."""

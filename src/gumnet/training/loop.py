@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from gumnet.errors import InputError
 from gumnet.io.atomic import claim_folder
+from gumnet.model.consistency import consistency_loss
 from gumnet.model.gumnet import GumNet
 from gumnet.model.loss import alignment_loss
 from gumnet.model.weights import load_model, save_model
 from gumnet.particles import Particles
 from gumnet.progress import Progress, progress
 from gumnet.training import checkpoint
+from gumnet.training.board import Board, board, check_board
 from gumnet.training.config import TrainConfig
 from gumnet.training.data import EPOCH, START, VALIDATION, Batch, PairReader, draw_pairs, split, stream
 from gumnet.training.distributed import Group, joined
@@ -42,6 +44,7 @@ def train(
     model: GumNet | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
 ) -> GumNet:
     """Train a network to align pairs of ``particles``, and return the best one by validation, on the CPU.
 
@@ -58,15 +61,21 @@ def train(
         gives the same losses as one that was not.
     overwrite
         Start anew in a folder that holds something already.
+    tensorboard
+        Write the metrics for TensorBoard too, to ``out``/tensorboard.
 
     Raises
     ------
     InputError
-        If there are too few particles, if the model is for another box, if ``out`` holds something and neither
-        ``resume`` nor ``overwrite`` is set, or if it holds no run with these settings to resume.
+        If TensorBoard is asked for and not installed, if there are too few particles, if the model is for another box,
+        if ``out`` holds something and neither ``resume`` nor ``overwrite`` is set, or if it holds no run with these
+        settings to resume.
     """
+    check_board(tensorboard)
     with joined(config.device) as group:
-        return _train(particles, config, Path(out), model, group, resume=resume, overwrite=overwrite)
+        return _train(
+            particles, config, Path(out), model, group, resume=resume, overwrite=overwrite, tensorboard=tensorboard
+        )
 
 
 def _train(
@@ -78,6 +87,7 @@ def _train(
     *,
     resume: bool,
     overwrite: bool,
+    tensorboard: bool,
 ) -> GumNet:
     group.check_batches(config.pairs_per_epoch, config.batch_size)
     chosen, held = split(len(particles), config.validation_fraction, config.seed)
@@ -107,8 +117,9 @@ def _train(
     with (
         (folder / checkpoint.METRICS if group.leads else Path(os.devnull)).open("a", encoding="utf-8") as metrics,
         progress("training", max(total, 0), unit="pairs", shown=None if group.leads else False) as display,
+        board(folder, wanted=tensorboard and group.leads) as scalars,
     ):
-        session = _Session(config, network, optimiser, reader, group, metrics, display, step=state["step"])
+        session = _Session(config, network, optimiser, reader, group, metrics, display, scalars, step=state["step"])
         for epoch in range(state["epochs"], config.epochs):
             pairs = draw_pairs(chosen, config.pairs_per_epoch, stream(config.seed, EPOCH, epoch))
             train_loss = session.train_epoch(epoch, pairs)
@@ -151,6 +162,7 @@ class _Session:
     group: Group
     metrics: TextIO
     display: Progress
+    scalars: Board
     step: int
 
     def __post_init__(self) -> None:
@@ -163,10 +175,11 @@ class _Session:
             group["lr"] = rate
         self.network.train()
         total, seen = 0.0, 0
+        bands = open_bands(self.config, epoch)
         start = time.perf_counter()
         whole, own = self._parts(pairs)
         for count, batch in zip(map(len, whole), self.reader.batches(own), strict=True):
-            losses = self._losses(self._trained, batch)
+            losses = self._losses(self._trained, batch, bands, self.config.consistency)
             value = self._finite(losses, count)
             self.optimiser.zero_grad(set_to_none=True)
             # Gradients become means over processes, whose shares may differ by a pair.
@@ -188,7 +201,7 @@ class _Session:
         _, own = self._parts(pairs)
         batches = self.reader.batches(part for part in own if len(part))
         losses = [torch.zeros(0, device=self.group.device)]
-        losses += [self._losses(self.network, batch) for batch in batches]
+        losses += [self._losses(self.network, batch, self.config.bands, 0.0) for batch in batches]
         return self._finite(torch.cat(losses), len(pairs))
 
     def _parts(self, pairs: Tensor) -> tuple[Sequence[Tensor], list[Tensor]]:
@@ -200,6 +213,7 @@ class _Session:
         """Add one line to the metrics, so that it is on disk at once."""
         self.metrics.write(json.dumps(record) + "\n")
         self.metrics.flush()
+        self.scalars.add(record)
 
     def _finite(self, losses: Tensor, count: int) -> float:
         """Return the mean loss of ``count`` pairs, or stop a run whose weights have blown up before it writes them."""
@@ -208,12 +222,27 @@ class _Session:
             raise FloatingPointError(f"the loss is {value} at step {self.step}; train with a lower learning_rate")
         return value
 
-    def _losses(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss (n,) of each pair of a batch."""
+    def _losses(self, network: nn.Module, batch: Batch, bands: Sequence[float], consistency: float) -> Tensor:
+        """Return the loss (n,) of each pair of a batch; see `TrainConfig` for the settings."""
         device = self.group.device
         batch = batch.to(device)
+        both = consistency > 0
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            rotations, shifts = network(batch.a, batch.b)
-        return alignment_loss(
-            batch.a, batch.b, rotations, shifts, batch.weights_a, batch.weights_b, unobserved=self.config.unobserved
+            rotations, shifts = network(batch.a, batch.b, both_ways=both)
+        pairs = batch.both_ways() if both else batch
+        weights = pairs.weights_a, pairs.weights_b
+        losses = alignment_loss(
+            pairs.a, pairs.b, rotations, shifts, *weights, unobserved=self.config.unobserved, bands=bands
         )
+        if not both:
+            return losses
+        (there, back), (moved, moved_back) = rotations.chunk(2), shifts.chunk(2)
+        apart = consistency_loss(there, moved, back, moved_back, batch.a.shape[-1])
+        return losses.view(2, -1).mean(dim=0) + consistency * apart
+
+
+def open_bands(config: TrainConfig, epoch: int) -> tuple[float, ...]:
+    """Return the bands that count in an epoch, counted from 0: the lowest first, one more every few epochs."""
+    if config.epochs_per_band == 0:
+        return config.bands
+    return config.bands[: 1 + epoch // config.epochs_per_band]

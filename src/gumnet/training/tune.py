@@ -1,7 +1,8 @@
 """A matched filter tuned on one's own particles, without poses or labels, and kept only where it proves better.
 
-Trained on even against odd tilts of one half of the particles (`gumnet.training.contrast_tilts`), it is judged on the
-other half by the same measure as before: how surely the other half of a particle is told from those of other particles.
+Trained on one volume against the other of each particle, of even and odd tilts or out of two half tomograms
+(`gumnet.training.half_views`), for one half of the particles, it is judged on the others by the same measure as before:
+how surely the other volume of a particle is told from those of other particles.
 Views of the judgement are the same for both filters. The tuned one replaces the one it started from where it is better
 by more than chance would have it.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +25,22 @@ from gumnet.io.atomic import write_whole
 from gumnet.model.matched_filter import MatchedFilter, save_filter
 from gumnet.particles import Particles
 from gumnet.progress import progress
+from gumnet.training.board import check_board
 from gumnet.training.checkpoint import MODEL
 from gumnet.training.contrast import clean, crossed_loss, denoising_loss
 from gumnet.training.contrast_config import ContrastConfig
 from gumnet.training.contrast_loop import Lesson, fit, open_run
-from gumnet.training.contrast_tilts import TiltViewSource
+from gumnet.training.contrast_tilts import TiltViewSource, has_stacks
+from gumnet.training.contrast_volumes import HalfParticles, VolumeViewSource
 from gumnet.training.data import split, stream
+from gumnet.training.half_views import HalfSource
 
 TUNED, REPORT = "tuned.safetensors", "tuning.json"
 _JUDGE = 13
 _SHARE = 0.5
 _ROUNDS, _LARGEST = 4, 24
 """How often held-out particles are looked at, in another frame and other company each time; and in what company."""
+_CACHE_GIGABYTES = 2.0
 _SURE = 1.64
 """Standard errors of a gain that are enough: chance has as much once in twenty times."""
 
@@ -95,10 +101,12 @@ def tune_matched(
     out: str | Path,
     config: ContrastConfig | None = None,
     *,
+    other: Particles | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    tensorboard: bool = False,
 ) -> Tuning:
-    """Tune a filter on particles with tilt stacks, and return the better of the two.
+    """Tune a filter on particles with tilt stacks, or with two volumes each, and return the better of the two.
 
     ``out`` gets model.safetensors, the filter to use; tuned.safetensors; tuning.json, the judgement; and the files of
     `gumnet.training.contrast_loop.train_matched`. Poses and classes of the particles are not used.
@@ -111,19 +119,27 @@ def tune_matched(
         To start from; it is not changed.
     config
         How; `tuning_config` unless given.
+    other
+        Of particles that are volumes, the same again with independent noise, in the same order: out of the tomogram of
+        the odd tilts, where the first are out of that of the even ones.
+    tensorboard
+        Write the metrics for TensorBoard too, to ``out``/tensorboard.
 
     Raises
     ------
     InputError
-        If the particles are volumes, whose noise cannot be told from their signal, or are too few.
+        If the particles are volumes without others, whose noise cannot be told from their signal; if the others do not
+        fit them or share their noise; or if they are too few.
     """
+    check_board(tensorboard)
     config = tuning_config(model) if config is None else config
     if config.network != model.config:
         raise InputError("the settings are for a filter of another architecture", cure="leave the network out of them")
     chosen, held = _halves(particles, config.seed)
     grid = model.config.grid
-    source, judges = TiltViewSource(particles, chosen, grid), TiltViewSource(particles, held, grid)
-    folder = open_run(out, {**asdict(config), "particles": len(particles)}, resume=resume, overwrite=overwrite)
+    source, judges = _sources(particles, other, (chosen, held), grid)
+    run = {**asdict(config), "particles": len(particles), "halves": "tilts" if other is None else "volumes"}
+    folder = open_run(out, run, resume=resume, overwrite=overwrite)
 
     def teach(filter_: MatchedFilter, generator: torch.Generator, noise_alone: bool) -> Lesson:
         views = source.draw(config.groups, generator)
@@ -133,7 +149,7 @@ def tune_matched(
             return Lesson(denoising)
         return Lesson(denoising, *crossed_loss(filter_, cleaned, config, generator))
 
-    tuned = fit(copy.deepcopy(model), teach, config, folder, resume=resume)
+    tuned = fit(copy.deepcopy(model), teach, config, folder, resume=resume, tensorboard=tensorboard)
     found = judge(model, tuned, judges, config)
     save_filter(folder / TUNED, tuned, overwrite=True)
     save_filter(folder / MODEL, found.model, overwrite=True)
@@ -142,7 +158,7 @@ def tune_matched(
     return found
 
 
-def judge(before: MatchedFilter, after: MatchedFilter, source: TiltViewSource, config: ContrastConfig) -> Tuning:
+def judge(before: MatchedFilter, after: MatchedFilter, source: HalfSource, config: ContrastConfig) -> Tuning:
     """Compare two filters on the particles of a source, each looked at several times in the same views."""
     count = len(source)
     company = -(-count // -(-count // _LARGEST))  # about equal parts, none larger than the largest
@@ -175,6 +191,18 @@ def judge(before: MatchedFilter, after: MatchedFilter, source: TiltViewSource, c
         right_before=right_before,
         right_after=right_after,
     )
+
+
+def _sources(particles: Particles, other: Particles | None, parts: Sequence[Tensor], grid: int) -> list[HalfSource]:
+    """Return what draws both halves of some of the particles, for each of ``parts``."""
+    if other is None:
+        return [TiltViewSource(particles, rows, grid) for rows in parts]
+    if has_stacks(particles) or has_stacks(other):
+        problem = "particles with tilt stacks have even and odd tilts of their own"
+        raise InputError(problem, cure="leave the other ones (--other) out")
+    # Every step reads some again.
+    halves = HalfParticles(particles.cached(_CACHE_GIGABYTES), other.cached(_CACHE_GIGABYTES))
+    return [VolumeViewSource(halves, rows, grid) for rows in parts]
 
 
 def _halves(particles: Particles, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,60 @@
+"""Which rotations of a fine grid a particle may have, by its likelihoods on a coarse one in low shells.
+
+A step in nine shells compares a particle with 10,800 turned maps, of which it is left with some hundreds once it has
+been compared with 1,900 in five shells, for a thirtieth of the cost: adaptive oversampling, as in Tagare et al.,
+J. Struct. Biol. 171, 256 (2010). What a particle is in low shells does not decide; it only leaves out what finer shells
+would have to raise a million times.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gumnet.averaging.compare import compare
+from gumnet.averaging.low_band import LowBand
+from gumnet.types import Labels, Rotations, Vectors
+
+_LEAST_SHARE = 1e-6
+"""Rotations of which none of the nearest ones of the coarse grid has this share of the most probable one's mass are
+left out. With eight of them 99.7 % of the posterior in seven shells stayed on average at a signal-to-noise ratio of
+0.05, in 21 % of the rotations, and 99.9 % at 0.1, in 6 % (40 particles on clean phantoms); with a share of 1e-3 and
+four of them 78 and 91 %."""
+_NEIGHBOURS = 8
+
+
+def likely_rotations(
+    data: LowBand,
+    maps: Tensor,
+    folds: Labels,
+    rotations: Rotations,
+    coarse: Rotations,
+    shifts: Vectors,
+    candidates: Tensor,
+    centres: Vectors,
+) -> Tensor:
+    """Return which classes and rotations each particle may have, (n, K, r), boolean; one or more each.
+
+    Parameters
+    ----------
+    data
+        n particles in the low shells that decide.
+    rotations, coarse
+        The grid that is asked about, (r, 3, 3), and the one that particles are compared on.
+    maps, folds, shifts, candidates, centres
+        See `gumnet.averaging.compare.compare`; ``candidates`` of classes.
+    """
+    n, classes, turns = len(data), maps.shape[1], len(coarse)
+    masses = torch.zeros(n, classes * turns)
+    for _, parts in compare(data, maps, folds, coarse.float(), shifts, candidates, centres):
+        for part in parts:
+            mass = torch.softmax(part.scores.flatten(1), dim=1).view_as(part.scores).sum(dim=1)
+            masses[part.rows[:, None], part.columns.cpu()] = mass.cpu()
+    kept = (masses > _LEAST_SHARE * masses.amax(dim=1, keepdim=True)).view(n, classes, turns)
+    cosines = rotations.flatten(1).float() @ coarse.flatten(1).float().T  # trace of R' R^T: the larger the nearer
+    likely = torch.zeros(n, classes, len(rotations), dtype=torch.bool)
+    for near in cosines.topk(min(_NEIGHBOURS, turns), dim=1).indices.unbind(dim=1):
+        likely |= kept[:, :, near]
+    best = masses.argmax(dim=1)
+    likely[torch.arange(n), best // turns, cosines.argmax(dim=0)[best % turns]] = True
+    return likely
