@@ -28,8 +28,8 @@ LEVELS = (
 def keep(name: str, figures: dict[str, Any]) -> Path:
     """Write figures with date, commit, hardware and command to results/NAME-DATE.json, on one line."""
     now = datetime.now(UTC)
-    # Names of files alone: where they lie on this machine tells nobody anything.
-    arguments = [Path(each).name if Path(each).is_file() else each for each in sys.argv[1:]]
+    # Names alone: where files and folders lie on this machine tells nobody anything.
+    arguments = [Path(each).name if Path(each).is_file() or Path(each).is_absolute() else each for each in sys.argv[1:]]
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     record = {"date": now.isoformat(timespec="seconds"), "commit": commit(), "hardware": hardware(), "command": command}
     out = HERE / "results" / f"{name}-{now:%Y-%m-%d-%H%M%S}.json"

@@ -235,6 +235,51 @@ def everyday(records: Sequence[Record]) -> str:
     return table(["commit", "", "CPU s", "s", "GB"], rows)
 
 
+def scale(records: Sequence[Record]) -> str:
+    """Return the table of scale.py: what each command took at each size, and each particle more than at the last."""
+    rows = []
+    for record in records:
+        for row in record["rows"]:
+            smaller = _smaller(record["rows"], row)
+            more = None
+            if smaller is not None:
+                more = 1e3 * (row["cpu"] - smaller["cpu"]) / (row["particles"] - smaller["particles"])
+            growth = row["growth"] or [None, None]
+            rows.append(
+                [
+                    row["command"],
+                    str(row["workers"]),
+                    f"{row['particles']:,}",
+                    number(row["cpu"], 1),
+                    number(1e3 * row["cpu"] / row["particles"], 2),
+                    number(more, 2),
+                    number(row["pace_ms"], 0),
+                    number(growth[1], 2),
+                    number(row["wall"], 0),
+                    f"{row['peak_gigabytes']:.2f} GB",
+                    number(row["efficiency"][0], 2),
+                ]
+            )
+    header = [
+        "command",
+        "workers",
+        "particles",
+        "CPU s",
+        "ms each",
+        "ms each more",
+        "pace (ms)",
+        "growth",
+        "s on the wall",
+    ]
+    return table([*header, "peak", "efficiency"], rows)
+
+
+def _smaller(rows: Sequence[Record], row: Record) -> Record | None:
+    """Return the row of the next smaller size of the same command by as many workers."""
+    same = [r for r in rows if all(r[name] == row[name] for name in ("command", "workers"))]
+    return max((r for r in same if r["particles"] < row["particles"]), key=lambda r: int(r["particles"]), default=None)
+
+
 KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "pairs": pairs,
     "differences": differences,
@@ -252,4 +297,5 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "promises": promises,
     "which": which,
     "everyday": everyday,
+    "scale": scale,
 }

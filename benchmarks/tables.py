@@ -1,7 +1,7 @@
-"""The tables of docs/benchmarks.md, made from the results files that they name.
+"""The tables of docs/benchmarks.md and docs/scale.md, made from the results files that they name.
 
     python benchmarks/tables.py            # write them
-    python benchmarks/tables.py --check    # end with 1 if the page says otherwise than the files
+    python benchmarks/tables.py --check    # end with 1 if a page says otherwise than the files
 
 A table stands between two lines of the page:
 
@@ -25,12 +25,13 @@ from gumnet.benchmark.record import provenance_words, read_record
 from gumnet.errors import InputError
 
 HERE = Path(__file__).parent
-PAGE, RESULTS = HERE.parent / "docs" / "benchmarks.md", HERE / "results"
+PAGES = tuple(HERE.parent / "docs" / name for name in ("benchmarks.md", "scale.md"))
+RESULTS = HERE / "results"
 MARKED = re.compile(r"(<!-- table (?P<kind>[\w-]+) (?P<files>[^>]+?) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
 
-def filled(page: str, results: Path = RESULTS) -> str:
-    """Return a page with all its tables made anew.
+def filled(page: str, results: Path = RESULTS, *, path: Path = PAGES[0]) -> str:
+    """Return a page, which lies at ``path``, with all its tables made anew.
 
     Raises
     ------
@@ -39,14 +40,14 @@ def filled(page: str, results: Path = RESULTS) -> str:
     """
     counts = {page.count("<!-- table "), page.count("<!-- end -->"), len(MARKED.findall(page))}
     if len(counts) > 1:
-        raise InputError("a marker of a table has no end, or an end no marker", cure="write both", path=PAGE)
-    return MARKED.sub(lambda found: _filled(found, results), page)
+        raise InputError("a marker of a table has no end, or an end no marker", cure="write both", path=path)
+    return MARKED.sub(lambda found: _filled(found, results, path), page)
 
 
-def _filled(found: re.Match[str], results: Path) -> str:
+def _filled(found: re.Match[str], results: Path, path: Path) -> str:
     kind, names = found["kind"], found["files"].split()
     if kind not in KINDS:
-        raise InputError(f"no such kind of table: {kind}", cure=f"use one of: {', '.join(KINDS)}", path=PAGE)
+        raise InputError(f"no such kind of table: {kind}", cure=f"use one of: {', '.join(KINDS)}", path=path)
     records = [read_record(results / name) for name in names]
     try:
         table = KINDS[kind](records)
@@ -59,19 +60,20 @@ def _filled(found: re.Match[str], results: Path) -> str:
 
 
 def main() -> None:
-    """Write or check the page."""
+    """Write or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
-    page = PAGE.read_text(encoding="utf-8")
-    try:
-        wanted = filled(page)
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
-    if check and wanted != page:
-        sys.exit(f"{PAGE.name} differs from its results files: run python benchmarks/tables.py")
-    if not check:
-        PAGE.write_text(wanted, encoding="utf-8")
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        try:
+            wanted = filled(page, path=path)
+        except InputError as error:
+            raise SystemExit(f"error: {error}") from None
+        if check and wanted != page:
+            sys.exit(f"{path.name} differs from its results files: run python benchmarks/tables.py")
+        if not check:
+            path.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from gumnet.errors import InputError, RunError
 from gumnet.io.atomic import check_free, write_whole
@@ -59,6 +59,21 @@ def check_start(out: str | Path, *, resume: bool, overwrite: bool, check: Callab
 def _unfinished(out: Path) -> InputError:
     cure = "add --resume to go on with it, or --overwrite to start anew"
     return InputError("a run that makes this was not finished", cure=cure, path=out)
+
+
+class Batches(Protocol):
+    """Keeps the finished batches of one piece of work, by number: a journal, or a part of one."""
+
+    def __contains__(self, number: int) -> bool: ...
+
+    def read(self, number: int) -> bytes:
+        """Return what was kept of a batch."""
+
+    def add(self, number: int, payload: bytes) -> None:
+        """Keep the result of a finished batch."""
+
+    def agree(self, plan: Mapping[str, int]) -> dict[str, int]:
+        """Return how the work is cut into batches: as it began, or as ``plan`` says where it begins now."""
 
 
 class Journal:

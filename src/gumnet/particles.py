@@ -227,10 +227,10 @@ class CachedSource:
         return rows
 
 
-def _is_cheap(source: Source) -> bool:
+def is_cheap(source: Source) -> bool:
     """Return whether reading a source costs nothing, so that a cache would only copy what is in memory."""
     if isinstance(source, SubsetSource):
-        return _is_cheap(source.parent)
+        return is_cheap(source.parent)
     return isinstance(source, InMemory | CachedSource)
 
 
@@ -389,8 +389,8 @@ class Particles:
         """
         volumes, weights = self.volumes, self.weights
         # Numbers a row. Shares in this ratio hold the volumes and the weights of equally many particles.
-        volume_size = 0 if _is_cheap(volumes) else self.box
-        weight_size = 0 if weights is None or _is_cheap(weights) else self.box // 2 + 1
+        volume_size = 0 if is_cheap(volumes) else self.box
+        weight_size = 0 if weights is None or is_cheap(weights) else self.box // 2 + 1
         limit, total = round(gigabytes * 1e9), volume_size + weight_size
         if volume_size:
             volumes = CachedSource(volumes, limit * volume_size // total)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import KEPT_GIGABYTES, Shares, batch_size_for, shares_of
 from gumnet.errors import InputError
 
 CPU = torch.device("cpu")
@@ -46,3 +46,30 @@ def test_no_memory_is_no_limit_to_keep(gigabytes: float) -> None:
 
 def test_a_batch_that_was_asked_for_goes_first() -> None:
     assert batch_size_for(AlignerOptions(), 96, CPU, shared_reference=True, wanted=7) == 7
+
+
+@pytest.mark.parametrize(("workers", "keepers"), [(1, 1), (1, 0), (3, 4)])
+def test_a_limit_is_shared_by_alignment_kept_particles_and_what_else_there_is(workers: int, keepers: int) -> None:
+    options, besides, count = AlignerOptions(), 0.3e9, 50_000
+
+    def shared(gigabytes: float | None) -> Shares:
+        return shares_of(
+            gigabytes, options, 32, CPU, particles=count, workers=workers, keepers=keepers, besides=besides
+        )
+
+    assert shared(None) == Shares(KEPT_GIGABYTES if keepers else 0.0, None)
+    with pytest.raises(InputError, match="allow") as caught:
+        shared(0.4)
+    needed = re.search(r"allow ([\d.]+) GB", str(caught.value))
+    assert needed is not None
+    with pytest.raises(InputError):
+        shared(float(needed[1]) - 0.11)
+    for limit in (float(needed[1]), float(needed[1]) + 2.0, 100.0):
+        found = shared(limit)
+        assert found.alignment_gigabytes is not None
+        kept = keepers * found.kept_gigabytes
+        assert kept + found.alignment_gigabytes + besides / 1e9 == pytest.approx(limit)
+        assert 0 <= found.kept_gigabytes <= KEPT_GIGABYTES
+        assert (found.kept_gigabytes > 0) == (keepers > 0)
+        given = {"memory_gigabytes": found.alignment_gigabytes, "particles": count, "workers": workers}
+        assert batch_size_for(options, 32, CPU, shared_reference=True, **given) >= 1  # type: ignore[arg-type]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from gumnet.alignment.work import AlignWork
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.joint import average
 from gumnet.averaging.result import Average
 from gumnet.averaging.start_config import Phase, StartConfig, StartStep
 from gumnet.averaging.start_progress import StartShare
+from gumnet.engine.work import Result, Run
 from gumnet.journal import Journal
 from gumnet.particles import Particles, Poses
 from gumnet.simulation.config import SimulationConfig
@@ -138,6 +140,60 @@ def test_what_is_finished_is_not_done_again(particles: Particles, journal_file: 
         average(particles, replace(QUICK, iterations=1), on_start=lambda *e: again.append(e), journal=journal)
     halves = [(whose, step.shells) for whose, step in again if whose.startswith("half")]
     assert halves == [("half 2", 3)] * 2 * starts + [("half 2", 4)] * StartConfig().starts_after(2)
+
+
+def test_batches_that_were_aligned_in_an_iteration_are_not_aligned_again(
+    particles: Particles, journal_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligned: list[int] = []
+    start, add = AlignWork.start, Journal.add
+
+    def counting(work: AlignWork, device: torch.device) -> Run:
+        run = start(work, device)
+
+        def following(rows: Sequence[int]) -> Result:
+            aligned.append(len(rows))
+            return run(rows)
+
+        return following
+
+    def stopping(journal: Journal, number: int, payload: bytes) -> None:
+        add(journal, number, payload)
+        if sum(aligned) == 8:
+            raise StoppedError
+
+    monkeypatch.setattr(AlignWork, "start", counting)
+    config = replace(QUICK, start="blob", iterations=1, batch_size=2, refine=False)
+    whole = average(particles, config)
+    assert sum(aligned) == 2 * len(particles), "once, and once on the map of the other half"
+    aligned.clear()
+    monkeypatch.setattr(Journal, "add", stopping)
+    with opened(journal_file) as journal, pytest.raises(StoppedError):
+        average(particles, config, journal=journal)
+    monkeypatch.setattr(Journal, "add", add)
+    aligned.clear()
+    with opened(journal_file) as journal:
+        made = average(particles, config, journal=journal)
+    assert sum(aligned) == 2 * len(particles) - 8, "one half and a batch of the other were kept"
+    assert same(made, whole)
+
+
+def test_batches_are_those_of_one_piece_of_work_and_cut_as_they_were(journal_file: Path) -> None:
+    with opened(journal_file) as journal:
+        first, second = (Checkpoint(journal).within("class 1").batches(f"half {half}") for half in (1, 2))
+        assert first is not None
+        assert second is not None
+        first.add(3, b"three")
+        assert first.agree({"particles a batch": 16}) == {"particles a batch": 16}
+        assert 3 in first
+        assert 3 not in second
+        assert second.agree({"particles a batch": 4}) == {"particles a batch": 4}
+    with opened(journal_file) as journal:
+        again = Checkpoint(journal).within("class 1").batches("half 1")
+        assert again is not None
+        assert again.read(3) == b"three"
+        assert again.agree({"particles a batch": 8}) == {"particles a batch": 16}, "as the run began"
+    assert Checkpoint().batches("half 1") is None
 
 
 def test_a_checkpoint_gives_back_what_it_kept_to_the_bit(journal_file: Path) -> None:

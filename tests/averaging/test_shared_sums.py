@@ -47,7 +47,7 @@ def particles(generator: torch.Generator, *, turned: int) -> Particles:
 def test_sums_do_not_depend_on_the_workers(
     turned: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gumnet.averaging.shared_sums._PARTICLES_A_PART", 3)
+    monkeypatch.setattr("gumnet.averaging.shared_sums.PARTICLES_A_PART", 3)
     some = particles(generator, turned=turned)
     here, there = (shared_sums(some, place("cpu", workers=1)) for place in (Place, Elsewhere))
     assert here.count == there.count == COUNT

@@ -66,7 +66,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in QUICK.items():
         monkeypatch.setattr(name, value)
-    monkeypatch.setattr("gumnet.averaging.shared_sums._PARTICLES_A_PART", 3)
+    monkeypatch.setattr("gumnet.averaging.shared_sums.PARTICLES_A_PART", 3)
 
 
 def place(option: str) -> Place:

@@ -244,6 +244,33 @@ def test_a_source_travels_by_the_name_of_its_store(particles: Particles, tmp_pat
     assert torch.equal(pickle.loads(sent).read([3]), read)
 
 
+def resident_file_bytes() -> int:
+    """Return how much of the files that are mapped is in the memory of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssFile")))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what is in memory")
+def test_a_pass_over_a_store_leaves_it_out_of_memory(
+    tmp_path: Path, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, count = 32, 128
+    volumes = torch.randn(1, box, box, box, generator=generator).expand(count, box, box, box)
+    size = volumes[0].nbytes
+    pack(Particles.from_tensors(volumes, voxel_size_angstrom=10.0), tmp_path / "s", dtype="float32")
+    source = read_particles(tmp_path / "s").volumes
+    monkeypatch.setattr("gumnet.io.store._MAPPED_BYTES", 8 * size)
+    before = resident_file_bytes()
+    for row in range(count):
+        assert torch.equal(source.read([row])[0], volumes[row])
+    # What one fault brings along is a megabyte at most.
+    assert resident_file_bytes() - before < 32 * size < count * size / 2
+    monkeypatch.setattr("gumnet.io.store._MAPPED_BYTES", 10 * count * size)
+    for row in range(count):
+        source.read([row])
+    assert resident_file_bytes() - before > count * size / 2, "else this test tells nothing"
+
+
 def test_random_reads_are_quick(tmp_path: Path, generator: torch.Generator) -> None:
     box, count = 32, 64
     made = Particles.from_tensors(torch.randn(count, box, box, box, generator=generator), voxel_size_angstrom=10.0)

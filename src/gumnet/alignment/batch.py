@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -13,6 +14,8 @@ from gumnet.errors import InputError
 
 DEFAULT_MEMORY_GIGABYTES = 2.0
 """On a CPU. Enough for boxes of 96, and batches beyond a few particles are no faster there."""
+KEPT_GIGABYTES = 4.0
+"""What a command that reads particles again and again keeps of them in memory, unless there is a limit."""
 _GPU_SHARE = 0.25
 _MOST = {"cpu": 16, "cuda": 512}
 _PROGRAM_BYTES = 500_000_000
@@ -74,12 +77,72 @@ def batch_size_for(
         budget = DEFAULT_MEMORY_GIGABYTES * 1e9
     fixed, each = _needs(options, box, shared_reference)
     if memory_gigabytes is not None and fixed + each > budget:
-        raise InputError(
-            f"{memory_gigabytes:g} GB of memory do not hold one particle of box {box}",
-            cure=f"allow {math.ceil((reserved + workers * (fixed + each)) / 1e8) / 10:g} GB, or use a lower resolution "
-            "limit",
-        )
+        raise _too_little(memory_gigabytes, reserved + workers * (fixed + each), box)
     return int(max(1, min(_MOST[device.type], (budget - fixed) // each)))
+
+
+def _too_little(gigabytes: float, needed_bytes: float, box: int) -> InputError:
+    problem = f"{gigabytes:g} GB of memory do not hold one particle of box {box}"
+    return InputError(problem, cure=f"allow {math.ceil(needed_bytes / 1e8) / 10:g} GB, or use a lower resolution limit")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How a limit of memory is shared out.
+
+    Parameters
+    ----------
+    kept_gigabytes
+        For particles that stay in the memory of a process once they were read, in each that keeps some.
+    alignment_gigabytes
+        What is left for alignment, with the program and the table; None without a limit.
+    """
+
+    kept_gigabytes: float
+    alignment_gigabytes: float | None
+
+
+def shares_of(
+    memory_gigabytes: float | None,
+    options: AlignerOptions,
+    box: int,
+    device: torch.device,
+    *,
+    particles: int,
+    workers: int = 1,
+    keepers: int = 1,
+    besides: float = 0.0,
+    before: float = 0.0,
+) -> Shares:
+    """Return how a limit is shared out: half of what one particle at a time leaves is for particles that are kept.
+
+    Parameters
+    ----------
+    memory_gigabytes, options, box, device, particles, workers
+        As for `batch_size_for`. A limit of a GPU says nothing of the memory beside it.
+    keepers
+        Processes that keep particles.
+    besides
+        Bytes that something else takes.
+    before
+        Bytes that something takes before alignment, which has them then.
+
+    Raises
+    ------
+    InputError
+        If the limit does not hold one particle.
+    """
+    if memory_gigabytes is None or device.type == "cuda":
+        return Shares(KEPT_GIGABYTES if keepers else 0.0, memory_gigabytes)
+    fixed, each = _needs(options, box, shared_reference=True)
+    needed = (
+        table_bytes(particles) + (_PROGRAM_BYTES if workers > 1 else 0) + workers * (fixed + each) + besides + before
+    )
+    left = memory_gigabytes * 1e9 - needed
+    if left < 0:
+        raise _too_little(memory_gigabytes, needed, box)
+    kept = min(KEPT_GIGABYTES, left / 2e9 / keepers) if keepers else 0.0
+    return Shares(kept, memory_gigabytes - keepers * kept - besides / 1e9)
 
 
 def peak_bytes(options: AlignerOptions, box: int, size: int, *, shared_reference: bool) -> float:

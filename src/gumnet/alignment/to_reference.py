@@ -26,7 +26,7 @@ from gumnet.engine.run import Done, Tolerate, batches_of, run
 from gumnet.engine.work import Failure
 from gumnet.errors import InputError
 from gumnet.geometry.symmetry import point_group
-from gumnet.journal import Journal
+from gumnet.journal import Batches
 from gumnet.particles import Particles, Poses
 from gumnet.progress import progress
 from gumnet.types import Volume, Weights
@@ -135,7 +135,7 @@ def align(
     *,
     weights_reference: Weights | None = None,
     place: Place | None = None,
-    journal: Journal | None = None,
+    journal: Batches | None = None,
 ) -> Particles:
     """Return the particles with their poses on a reference, and the scores of these.
 
@@ -172,7 +172,7 @@ def align_tolerantly(
     *,
     weights_reference: Weights | None = None,
     place: Place | None = None,
-    journal: Journal | None = None,
+    journal: Batches | None = None,
     tolerate: Tolerate = "nothing",
 ) -> tuple[Particles, tuple[Failure, ...]]:
     """Return the particles that could be aligned, with their poses, and those that could not, with the reason.

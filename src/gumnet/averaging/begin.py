@@ -46,8 +46,9 @@ _APART = (
     "structure reach 0.5 or more)."
 )
 MOST_FOR_ONE = 20_000
-"""Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand, and what is
-kept of each for all steps takes up to 30 KB."""
+"""Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand."""
+KEPT_BYTES_OF_ONE = 30_000
+"""What is kept of each of them for all steps, at most."""
 _TINY, _MOST_CHANCE = 1e-20, 0.99
 _PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6

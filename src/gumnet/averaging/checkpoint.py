@@ -1,7 +1,8 @@
 """What a joint alignment has finished, kept in a journal, so that it goes on where it was stopped.
 
 Only what cannot be made again at once is kept: poses and not sums, which come out the same from the same poses, and the
-state of the random numbers, so that what follows is what would have followed.
+state of the random numbers, so that what follows is what would have followed. Poses are kept as each batch of particles
+is aligned, and those of an iteration again when it is finished.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from gumnet.alignment.work import poses_of, result_of
 from gumnet.engine.work import pack, unpack
-from gumnet.journal import Journal
+from gumnet.journal import Batches, Journal
 from gumnet.particles import Poses
 
 _FACTS = "facts"
@@ -60,7 +61,7 @@ class Checkpoint:
 
     def find(self, name: str) -> Kept | None:
         """Return what was kept under a name, None if nothing was."""
-        number = self._number(name)
+        number = self.number(name)
         if self.journal is None or number not in self.journal:
             return None
         tensors = unpack(self.journal.read(number))
@@ -72,10 +73,45 @@ class Checkpoint:
         if self.journal is None:
             return
         text = torch.frombuffer(bytearray(json.dumps(dict(facts)).encode()), dtype=torch.uint8)
-        self.journal.add(self._number(name), pack({**tensors, _FACTS: text}))
+        self.journal.add(self.number(name), pack({**tensors, _FACTS: text}))
 
-    def _number(self, name: str) -> int:
+    def batches(self, name: str) -> Batches | None:
+        """Return where the batches of one piece of work are kept, as they are finished; None without a journal."""
+        return None if self.journal is None else _KeptBatches(self.within(name), self.journal)
+
+    def number(self, name: str) -> int:
+        """Return the number that the journal knows a name by."""
         return int.from_bytes(hashlib.sha256(f"{self.name}{name}".encode()).digest()[:_NAME_BYTES], "little")
+
+
+@dataclass(frozen=True)
+class _KeptBatches:
+    """Batches among the named results of a run: implements `gumnet.journal.Batches`."""
+
+    kept: Checkpoint
+    journal: Journal
+
+    def __contains__(self, number: int) -> bool:
+        return self._number(number) in self.journal
+
+    def read(self, number: int) -> bytes:
+        """Return what was kept of a batch."""
+        return self.journal.read(self._number(number))
+
+    def add(self, number: int, payload: bytes) -> None:
+        """Keep the result of a finished batch."""
+        self.journal.add(self._number(number), payload)
+
+    def agree(self, plan: Mapping[str, int]) -> dict[str, int]:
+        """Return how the work is cut into batches: as it began, or as ``plan`` says where it begins now."""
+        before = self.kept.find("plan")
+        if before is not None:
+            return before.facts
+        self.kept.keep("plan", {}, plan)
+        return dict(plan)
+
+    def _number(self, number: int) -> int:
+        return self.kept.number(f"batch {number}")
 
 
 def tensors_of(poses: Poses, prefix: str) -> dict[str, Tensor]:

@@ -67,6 +67,8 @@ class AverageConfig:
         auto, cpu, cuda or cuda:N.
     batch_size
         Particles at a time; as many as memory allows comfortably unless given.
+    memory_gigabytes
+        Limit of the memory, particles that stay in it included; see `gumnet.averaging.memory`.
     """
 
     iterations: int = 4
@@ -84,6 +86,7 @@ class AverageConfig:
     device: str = "auto"
     batch_size: int | None = None
     merge: bool = False
+    memory_gigabytes: float | None = None
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
@@ -137,4 +140,5 @@ class AverageConfig:
             model=self.model,
             device=self.device,
             batch_size=self.batch_size,
+            memory_gigabytes=self.memory_gigabytes,
         )

@@ -137,7 +137,15 @@ def iterate(
         for i in (0, 1):
             initial = None if first is None else first[i]
             halves[i] = _align(
-                halves[i], folds[i], sums[i] if sums else None, initial, config, band_angstrom, local, place
+                halves[i],
+                folds[i],
+                sums[i] if sums else None,
+                initial,
+                config,
+                band_angstrom,
+                local,
+                place,
+                kept.within(f"iteration {number}, half {i + 1}"),
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(earlier, halves, strict=True)], dim=1)
         sums = [summed(i, f"Averaging half {i + 1}") for i in (0, 1)]
@@ -236,18 +244,23 @@ def _align(
     band_angstrom: float,
     local: bool,
     place: Place,
+    kept: Checkpoint,
 ) -> Particles:
-    """Return a half with its poses, each fold on the average of the others, or all on the map that they start from."""
+    """Return a half with its poses, each fold on the average of the others, or all on the map that they start from.
+
+    ``kept`` keeps those of particles that are aligned, batch by batch, and gives those of an earlier run.
+    """
     settings = config.alignment(band_angstrom, local=local)
     if initial is not None:
         reference = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom)
-        return align(half, reference, settings, place=place)
+        return align(half, reference, settings, place=place, journal=kept.batches("all"))
     assert sums is not None
     found: list[Poses] = []
     parts = rows_of_folds(folds)
     for fold, rows in enumerate(parts):
         reference, weights = as_particle(sums.reference(fold))
-        found.append(align(half.select(rows), reference, settings, weights_reference=weights, place=place).poses)
+        some, batches = half.select(rows), kept.batches(f"fold {fold}")
+        found.append(align(some, reference, settings, weights_reference=weights, place=place, journal=batches).poses)
     poses = Poses.concatenate(found)[torch.argsort(torch.cat(parts))]
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.

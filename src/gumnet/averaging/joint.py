@@ -21,7 +21,9 @@ from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.cross_check import cross_checked
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.iterate import START_SHELLS
+from gumnet.averaging.memory import average_shares
 from gumnet.averaging.result import Average, OnIteration, OnStart
+from gumnet.devices import resolve_device
 from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.journal import Journal
@@ -62,7 +64,7 @@ def average(
     Raises
     ------
     InputError
-        If the mask or the initial map do not fit the particles, or there are too few of them.
+        If the mask or the initial map do not fit the particles, or there are too few of them; or too little memory.
     """
     config = AverageConfig() if config is None else config
     box = particles.box
@@ -97,8 +99,11 @@ def _average(
     particles = assign_half_sets(particles, config.seed)
     # Every iteration reads them twice or more. The result holds them as they came, so that nothing stays in memory.
     # What is kept would travel to workers, who read for themselves.
-    alone = place.cluster is None and place.count() == 1
-    read = particles.cached() if config.iterations and alone else particles
+    workers = 1 if place.cluster is not None else place.count()
+    device = resolve_device(config.device)
+    shares = average_shares(config, particles, workers=workers, device=device, keeps=place.cluster is None)
+    config = replace(config, memory_gigabytes=shares.alignment_gigabytes)
+    read = particles.cached(shares.kept_gigabytes) if shares.kept_gigabytes else particles
     one = OneClass(config, on_iteration, kept, place)
     if config.classes > 1:
         found = average_classes(read, one, on_start)

@@ -71,6 +71,8 @@ def _aligned(particles: Particles, config: AverageConfig, generator: torch.Gener
         apart = min(config.max_shift * (1 + math.sqrt(3)), max(config.max_shift, _LEAST_SHIFT * box))
     # Not refined: that takes longer, and the first band forgives the few degrees more of a right pair that was not.
     options = AlignerOptions(refine=False, max_shift=apart, model=config.model)
-    size = batch_size_for(options, box, device, shared_reference=True, wanted=config.batch_size, memory_gigabytes=None)
+    size = batch_size_for(
+        options, box, device, shared_reference=True, wanted=config.batch_size, memory_gigabytes=config.memory_gigabytes
+    )
     aligner = make_aligner(chosen(config.method, PAIRS, config.model), options, device)
     return pair_graph(particles, aligner, generator=generator, device=device, batch_size=max(1, min(size, PARTNERS)))

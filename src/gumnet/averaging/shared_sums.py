@@ -17,7 +17,7 @@ from gumnet.engine.work import Result, Run
 from gumnet.particles import Particles, Poses, Source
 from gumnet.progress import progress
 
-_PARTICLES_A_PART = 64
+PARTICLES_A_PART = 64
 """Fixed, so that parts and the order of their sum depend on nothing but how many particles there are. A part travels as
 the padded grid, 5 MB for a box of 32; that took 3 ms where its particles took 510 (by hand, 2026-11-26, one thread)."""
 
@@ -85,7 +85,7 @@ def shared_sums(
         Particles to transform at once; by the size of the box unless given.
     """
     work = SumWork(particles.volumes, particles.weights, particles.poses, batch_size, counts)
-    batches = batches_of(len(particles), _PARTICLES_A_PART)
+    batches = batches_of(len(particles), PARTICLES_A_PART)
     tree = TreeSum(len(batches))
     with progress(description, len(particles)) as display:
         for done in run(work, batches, place):

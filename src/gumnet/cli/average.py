@@ -57,6 +57,7 @@ def average(
     max_shift: float | None = None,
     low_pass: float | None = None,
     json: Flag = False,
+    memory: float | None = None,
     common: Common = COMMON,
     output: Output = OUTPUT,
     reading: Reading = READING,
@@ -137,6 +138,10 @@ def average(
         it is that of the first maps, and what the halves agree on from then on.
     json
         Print one JSON object at the end, and nothing else on standard output.
+    memory
+        Most memory to use, in GB. On a CPU of all workers; 2 to align, and 4 for
+        particles that are not in a store, unless given. A quarter of what is free
+        on a GPU unless given.
     """
     check_model(method, model)
     device = common.start()
@@ -173,6 +178,7 @@ def average(
                 model=model,
                 seed=common.first_seed,
                 device=str(device),
+                memory_gigabytes=memory,
             )
             for task in ((TO_MAP, PAIRS) if start == "pairs" else (TO_MAP,)) if config.iterations else ():
                 settled(method, task, quiet=json)
@@ -251,6 +257,7 @@ def _journal(
         "--no-refine": not config.refine,
         "--max-shift": config.max_shift,
         "--low-pass": config.low_pass_angstrom,
+        "--memory": config.memory_gigabytes,
         "--seed": config.seed,
         # GPUs round otherwise than CPUs, and one result is to be of one kind.
         "--device": resolve_device(config.device).type,

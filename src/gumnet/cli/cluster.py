@@ -111,8 +111,9 @@ def cluster(
         Soft mask from 0 to 1: with --method poses on the reference, else about the
         first particle of a pair. A sphere of a third of the box unless given.
     memory
-        Most memory to use, in GB; 2 on a CPU and a quarter of what is free on a
-        GPU unless given.
+        Most memory to use, in GB. On a CPU of all workers; 2 to align, and 4 for
+        particles that are not in a store, unless given. A quarter of what is free
+        on a GPU unless given.
     distances
         distances.npz of an earlier run of these particles, for another k or linkage:
         no pair is aligned again.

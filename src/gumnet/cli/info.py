@@ -55,7 +55,7 @@ def info(
     verify
         Read a store that gumnet pack wrote, whole, and compare it with its checksums.
     memory
-        Say what gumnet align takes when told this --memory, in GB.
+        Say what gumnet align and average take when told this --memory, in GB.
     """
     device = common.start()
     if verify:

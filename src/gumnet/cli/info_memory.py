@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gumnet.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
     from gumnet.particles import Particles
+
+
+def average_memory_in_words(particles: Particles, device: torch.device, memory: float | None) -> str:
+    """Return the peak of ``gumnet average`` from first maps in one process, or how much it needs if that is more.
+
+    Parameters
+    ----------
+    memory
+        Limit in GB, as for ``gumnet average --memory``.
+    """
+    from gumnet.averaging.memory import average_bytes
+
+    try:
+        gigabytes = f"{average_bytes(particles, memory, device) / 1e9:.1f} GB"
+    except InputError as error:
+        return f"more than {memory:g} GB: {error.cure}"
+    return f"{gigabytes} beside the GPU" if device.type == "cuda" else gigabytes
 
 
 def memory_in_words(particles: Particles, device: torch.device, memory: float | None) -> str:

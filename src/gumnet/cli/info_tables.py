@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gumnet.cli.info_memory import memory_in_words
+from gumnet.cli.info_memory import average_memory_in_words, memory_in_words
 from gumnet.cli.info_store import store_facts
 from gumnet.cli.info_tomograms import tomogram_facts
 from gumnet.cli.options import no_wedge_known
@@ -88,6 +88,7 @@ def table_facts(
         tilts = _tilts(table.tilt_ranges if own else None, _first_weights(particles))
         facts |= {**_images(particles, table), **store_facts(particles), "box": particles.box}
         facts["memory_to_align"] = memory_in_words(particles, device, memory)
+        facts["memory_to_average"] = average_memory_in_words(particles, device, memory)
         facts["voxel_size_angstrom"] = particles.voxel_size_angstrom
         facts |= {"weights": _NO_WEIGHTS} if no_wedge_known(particles) else {}
         poses, largest = particles.poses.rotations, particles.poses.shifts * particles.voxel_size_angstrom

@@ -51,7 +51,7 @@ class ClusterConfig:
     batch_size
         Particles at a time; as many as memory allows comfortably unless given.
     memory_gigabytes
-        Limit of the memory that alignment takes; see `gumnet.alignment.batch`.
+        Limit of the memory, particles that stay in it included; see `gumnet.alignment.batch`.
     seed
         Of the shuffled distances that a suggested number of classes is compared with.
     """

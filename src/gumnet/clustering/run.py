@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gumnet.alignment.auto import PAIRS, chosen
+from gumnet.alignment.batch import Shares, shares_of
 from gumnet.alignment.checks import check_max_shift, check_resolutions, checked_mask
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import accumulate
@@ -118,15 +119,34 @@ def cluster(
     if config.mask is not None:
         config = replace(config, mask=checked_mask(config.mask, particles.box))
     place = Place(config.device, workers=1) if place is None else place
-    read = particles.cached()
+    shares = _shares(particles, config, place)
+    within = replace(config, memory_gigabytes=shares.alignment_gigabytes)
+    read = particles.cached(shares.kept_gigabytes)
     with place.keeping() as place:
-        return _cluster(particles, read, config, distances, journal, place)
+        found = _cluster(particles, read, within, shares.kept_gigabytes, distances, journal, place)
+    return replace(found, config=config)
+
+
+def _shares(particles: Particles, config: ClusterConfig, place: Place) -> Shares:
+    """Return how the memory is shared: workers keep what they read, and so does this process."""
+    options = config.alignment().options(particles.voxel_size_angstrom)
+    workers = 1 if place.cluster is not None else place.count()
+    return shares_of(
+        config.memory_gigabytes,
+        options,
+        particles.box,
+        resolve_device(config.device),
+        particles=len(particles),
+        workers=workers,
+        keepers=workers if _is_here(place) else workers + 1,
+    )
 
 
 def _cluster(
     unread: Particles,
     particles: Particles,
     config: ClusterConfig,
+    kept_gigabytes: float,
     distances: Distances | None,
     journal: Journal | None,
     place: Place,
@@ -134,7 +154,7 @@ def _cluster(
     """Return the classes of particles, which workers get as they were before anything of them was kept in memory."""
     n = len(particles)
     if distances is None:
-        distances = _distances(unread, particles, config, journal, place)
+        distances = _distances(unread, particles, config, kept_gigabytes, journal, place)
     elif distances.shape != (pairs_before(n, n),) or not bool(np.isfinite(distances).all()):
         raise InputError(
             f"distances of shape {distances.shape} do not fit {n} particles",
@@ -160,7 +180,12 @@ def _cluster(
 
 
 def _distances(
-    unread: Particles, particles: Particles, config: ClusterConfig, journal: Journal | None, place: Place
+    unread: Particles,
+    particles: Particles,
+    config: ClusterConfig,
+    kept_gigabytes: float,
+    journal: Journal | None,
+    place: Place,
 ) -> Distances:
     """Return 1 - score of all pairs, condensed."""
     scores: PairScores
@@ -173,7 +198,7 @@ def _distances(
         scores = SearchedScores.of(particles, config)
     else:
         scores = SearchedScores.of(unread, config, 1 if place.cluster is not None else place.count())
-        elsewhere = (scores.work(config), place)
+        elsewhere = (scores.work(config, kept_gigabytes), place)
     # Rounding takes the score of a particle with its copy a little above 1.
     return np.maximum(1 - all_scores(scores, journal, elsewhere=elsewhere), 0)
 

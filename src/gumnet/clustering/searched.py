@@ -36,14 +36,18 @@ class ScoreWork:
         Without their table, and not cached: each worker keeps what it reads.
     config
         With the number of particles at a time.
+    kept_gigabytes
+        How much of what it read each worker keeps.
     """
 
     particles: Particles
     config: ClusterConfig
+    kept_gigabytes: float
 
     def start(self, device: torch.device) -> Run:
         """Return what scores the pairs of some first particles on a device."""
-        scores = SearchedScores.of(self.particles.cached(), replace(self.config, device=str(device)))
+        particles = self.particles.cached(self.kept_gigabytes)
+        scores = SearchedScores.of(particles, replace(self.config, device=str(device)))
         display = Progress("", 0, unit="pairs", shown=False)
         return lambda rows: {SCORES: scores.rows(rows[0], rows[-1] + 1, display)}
 
@@ -88,15 +92,16 @@ class SearchedScores:
             shared_reference=True,
             wanted=config.batch_size,
             memory_gigabytes=config.memory_gigabytes,
+            particles=len(particles),
             workers=workers,
         )
         aligner = make_aligner(alignment.method, options, device)
         return cls(particles, aligner, size, device, near_poses=config.method == POSES)
 
-    def work(self, config: ClusterConfig) -> ScoreWork:
+    def work(self, config: ClusterConfig, kept_gigabytes: float) -> ScoreWork:
         """Return the same for workers elsewhere, who read the particles for themselves."""
         slim = replace(self.particles, table=None, optics=None)
-        return ScoreWork(slim, replace(config, batch_size=self.size))
+        return ScoreWork(slim, replace(config, batch_size=self.size), kept_gigabytes)
 
     @property
     def block(self) -> int:

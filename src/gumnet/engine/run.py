@@ -11,7 +11,7 @@ from gumnet.engine.backend import Backend
 from gumnet.engine.place import Place
 from gumnet.engine.work import Answer, Failure, Result, Work, pack, unpack
 from gumnet.errors import InputError, RunError
-from gumnet.journal import Journal
+from gumnet.journal import Batches
 
 Tolerate = Literal["nothing", "faults", "all"]
 """Which failures a run goes on after: none, all but those that the input is to blame for, or all."""
@@ -51,7 +51,7 @@ def run(
     batches: Mapping[int, Sequence[int]],
     place: Place | None = None,
     *,
-    journal: Journal | None = None,
+    journal: Batches | None = None,
     tolerate: Tolerate = "nothing",
 ) -> Iterator[Done]:
     """Do all batches and yield each when it is finished, in any order; what they hold does not depend on the place.

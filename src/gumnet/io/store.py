@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from gumnet.types import Volumes, Weights
 INDEX, EXPONENTS = "store.json", "exponents.npy"
 SCHEMA = 1
 _DAMAGED = "pack it again, or copy it again from where it was packed"
+_MAPPED_BYTES = 64_000_000
+"""What is mapped counts as memory of the process, all that was ever read unless it is let go now and then."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Store:
     weights: tuple[ShardInfo, ...]
     others: tuple[ShardInfo, ...]
     _maps: dict[str, tuple[Any, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+    _files: list[mmap.mmap] = field(default_factory=list, repr=False, compare=False)
+    _read: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> Store:
@@ -157,10 +162,23 @@ class Store:
                 problem = f"the shard is damaged: its header says {told} voxels for {shard.count} boxes of {self.box}"
                 raise InputError(problem, cure=_DAMAGED, path=header.path)
             # Copy on write: torch wants what could be written to, and nothing is.
-            shape = (shard.count, self.box, self.box, last)
-            array = np.memmap(header.path, header.dtype, "c", header.offset, shape)
-            self._maps[shard.file] = changed, torch.from_numpy(array)
+            with header.path.open("rb") as file:
+                self._files.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            values = np.frombuffer(self._files[-1], header.dtype, math.prod(header.shape), header.offset)
+            self._maps[shard.file] = changed, torch.from_numpy(values.reshape(shard.count, self.box, self.box, last))
         return self._maps[shard.file][1], number % shards[0].count
+
+    def note_read(self, size: int) -> None:
+        """Take note of bytes that were read, and let go of what is mapped when they come to much.
+
+        The system keeps it in its cache, and reading it again costs next to nothing. Without this a pass over a store
+        would end with all of it in the memory of the process, as far as the system and a queue can tell.
+        """
+        self._read[0] += size
+        if self._read[0] > _MAPPED_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._read[0] = 0
+            for each in self._files:
+                each.madvise(mmap.MADV_DONTNEED)
 
     def exponents(self) -> Tensor | None:
         """Return the power of two that each volume was multiplied by, int16 (n,); None where all are 0."""
@@ -296,6 +314,7 @@ class StoreVolumes(_StoreSource):
             out.copy_(shard[row])
             if exponents is not None:
                 out.mul_(2.0 ** -int(exponents[number]))
+        self.store.note_read(volumes.nbytes)
         return volumes
 
 
@@ -308,4 +327,5 @@ class StoreWeights(_StoreSource):
         for out, index in zip(weights, indices, strict=True):
             shard, row = self.store.mapped(self.store.weights, self.numbers[index])
             torch.square(shard[row], out=out)
+        self.store.note_read(weights.nbytes)
         return weights
