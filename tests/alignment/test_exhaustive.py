@@ -273,7 +273,7 @@ def test_poses_come_out_orthogonal_in_float64() -> None:
 
 
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="use one of: exhaustive, fa, gumnet, ht"):
+    with pytest.raises(InputError, match="use one of: auto, exhaustive, fa, gumnet, ht, matched"):
         make_aligner("magic", AlignerOptions(), CPU)
 
 

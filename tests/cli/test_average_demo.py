@@ -151,7 +151,20 @@ def test_average_refuses_what_is_wrong_and_leaves_nothing(
 
 def test_demo_runs_and_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
-    tiny = ["--pairs", "1", "--particles", "6", "--box", "16", "--iterations", "2", "--seed", "3"]
+    tiny = [
+        "--pairs",
+        "1",
+        "--particles",
+        "6",
+        "--particle-snr",
+        "10",
+        "--box",
+        "16",
+        "--iterations",
+        "2",
+        "--seed",
+        "3",
+    ]
     assert main(["demo", "--out", str(out), *tiny]) == 0
     text = capsys.readouterr().out
     assert str(out / "report.html") in text
