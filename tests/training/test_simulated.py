@@ -18,14 +18,13 @@ from gumnet.model.consistency import inverse_poses
 from gumnet.model.gumnet import GumNetConfig
 from gumnet.model.loss import alignment_loss
 from gumnet.model.weights import load_model
-from gumnet.training.contrast_data import ViewSource
+from gumnet.training.contrast_data import Views, ViewSource
 from gumnet.training.simulated import (
     SimulatedConfig,
     learning_rate,
     lesson,
-    lowest_snr,
+    snr_range,
     train_simulated,
-    true_poses,
 )
 
 BOX = 20
@@ -62,6 +61,11 @@ class Told(nn.Module):
         return tuple(torch.cat(pair) for pair in zip(self.there, self.back, strict=True))
 
 
+def true_poses(views: Views) -> tuple[torch.Tensor, torch.Tensor]:
+    first = torch.arange(0, len(views.volumes), 2)
+    return views.poses_on(first, first + 1)
+
+
 def test_the_true_poses_cost_nothing_and_put_clean_pairs_on_each_other() -> None:
     views = source().draw(4, 2, seeded(2), snr=(1e5, 1e5))
     told = Told(*true_poses(views))
@@ -93,10 +97,10 @@ def test_parts_of_the_loss_can_be_switched_off() -> None:
 
 def test_noise_grows_and_the_step_size_falls() -> None:
     config = replace(TINY, snr=(0.03, 0.3), curriculum=0.5, warmup=0.1, learning_rate=1.0)
-    assert lowest_snr(config, 0.0) == pytest.approx(30.0)
-    assert lowest_snr(config, 0.25) == pytest.approx(math.sqrt(30.0 * 0.03))
-    assert lowest_snr(config, 0.5) == lowest_snr(config, 1.0) == 0.03
-    assert lowest_snr(replace(config, curriculum=0.0), 0.0) == 0.03
+    assert snr_range(config, 0.0)[0] == pytest.approx(30.0)
+    assert snr_range(config, 0.25)[0] == pytest.approx(math.sqrt(30.0 * 0.03))
+    assert snr_range(config, 0.5) == snr_range(config, 1.0) == (0.03, 0.3)
+    assert snr_range(replace(config, curriculum=0.0), 0.0)[0] == 0.03
     rates = [learning_rate(config, i / 100) for i in range(101)]
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)

@@ -1,9 +1,9 @@
-"""Trilinear reading of grids on a CPU, several grids at the same points at once.
+"""Trilinear reading of grids on a CPU, several grids at the same points at once, and what putting back needs too.
 
 Where a point lies on a grid hangs on rotation and frequency alone, so the eight corners about it and their weights are
 found once and serve every volume that is read there. The reading itself is a weighted sum of eight short rows, which
 `torch.nn.functional.embedding_bag` does four to twelve times as fast as `grid_sample` (two to sixteen grids, one
-thread), and the corners cost about what `grid_sample` does for two grids.
+thread, by hand, 2026-11-27), and the corners cost about what `grid_sample` does for two grids.
 """
 
 from __future__ import annotations

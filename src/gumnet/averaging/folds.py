@@ -38,7 +38,8 @@ class HalfSums:
     whole
         The same on the grid of the box.
     others
-        For each fold, those of all particles that are not in it; nothing where the half has one fold.
+        For each fold, those of all particles that are not in it; nothing where the half has one fold, or nothing will
+        be aligned to them.
     """
 
     inserted: Accumulator
@@ -66,6 +67,8 @@ def half_sums(
     folds: Labels,
     insert: Callable[[Particles], Accumulator],
     reduce: Callable[[Accumulator], BoxSums],
+    *,
+    aligned_next: bool = True,
 ) -> HalfSums:
     """Return the sums of a half at its poses.
 
@@ -77,10 +80,12 @@ def half_sums(
         Returns the sums of particles on the padded grid.
     reduce
         Takes these to the grid of the box.
+    aligned_next
+        Whether particles will be aligned to these sums: each fold's others cost as much as the whole.
     """
     parts = [insert(half.select(rows)) for rows in rows_of_folds(folds)]
     whole = merged(parts)
-    if len(parts) == 1:
+    if len(parts) == 1 or not aligned_next:
         return HalfSums(whole, reduce(whole), ())
     others = [merged(parts[:fold] + parts[fold + 1 :]) for fold in range(len(parts))]
     return HalfSums(whole, reduce(whole), tuple(reduce(each) for each in others))

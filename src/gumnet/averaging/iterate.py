@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -102,8 +103,9 @@ def iterate(
     def reduced(whole: Accumulator) -> BoxSums:
         return whole.reduced() if group.order == 1 else symmetrise(whole, group)
 
-    def summed(i: int, words: str) -> HalfSums:
-        return half_sums(halves[i], folds[i], lambda some: inserted(some, words), reduced)
+    def summed(i: int, words: str, *, aligned_next: bool) -> HalfSums:
+        insert = partial(inserted, words=words)
+        return half_sums(halves[i], folds[i], insert, reduced, aligned_next=aligned_next)
 
     # Averages that begin as blobs have yet to choose an orientation, and parts of a half would choose different ones.
     folded = config.iterations > 0 and (beginning is not None or before is not None)
@@ -123,7 +125,8 @@ def iterate(
         generator.set_state(stopped_at.tensors["generator"])
     if beginning is None or history:
         words = "Averaging" if history else "First average,"
-        sums = [summed(i, f"{words} half {i + 1}") for i in (0, 1)]
+        more = len(history) < config.iterations
+        sums = [summed(i, f"{words} half {i + 1}", aligned_next=more) for i in (0, 1)]
     near = (beginning is not None and beginning.together) or not config.iterations
     shared_shells = 0 if before is None else before.shared_shells
     if beginning is not None and beginning.together:
@@ -148,11 +151,12 @@ def iterate(
                 kept.within(f"iteration {number}, half {i + 1}"),
             )
         changes = torch.cat([_changes(b, half.poses) for b, half in zip(earlier, halves, strict=True)], dim=1)
-        sums = [summed(i, f"Averaging half {i + 1}") for i in (0, 1)]
-        if group.order == 1:
+        more, moves = number < config.iterations, group.order == 1
+        sums = [summed(i, f"Averaging half {i + 1}", aligned_next=more and not (i and moves)) for i in (0, 1)]
+        if moves:
             frame = fit_frame(sums[0].whole, sums[1].whole, near=near)
             halves[1] = halves[1].with_poses(halves[1].poses.compose(frame))
-            sums[1] = summed(1, "Half 2 in the frame of half 1")
+            sums[1] = summed(1, "Half 2 in the frame of half 1", aligned_next=more)
             unrelated = unrelated_maps(sums[0].whole, sums[1].whole, near=near, generator=generator)
         half_maps = torch.stack([without_corners(s.whole.result()) for s in sums])
         reached = resolution_angstrom(agreement(half_maps, unrelated), voxel, box)

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
+from gumnet.alignment.corners import turned_corners
 from gumnet.alignment.spectrum import PADDING
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.types import Rotations, Volume, centre
 
 _TINY = 1e-20
-_AT_ONCE = 2**21
-"""Coefficients that are put back at once: eight weights and indices of each are held."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +66,14 @@ class Lattice:
             Shape (r, M).
         """
         count = precision.shape[1]
-        frequencies = self.band.frequencies.cpu() * (PADDING * self.band.box)
-        for rows in torch.split(torch.arange(len(rotations)), max(1, _AT_ONCE // count)):
+        points = self.band.frequencies.cpu() * (PADDING * self.band.box)
+        # A(R^-1 k) was read there.
+        for rows, corners in turned_corners(rotations.cpu().float(), points, self.side):
             part = spectra[rows].cpu()
-            values = [each.flatten() for each in (part[:, :count], part[:, count:], precision[rows].cpu())]
-            # A(R^-1 k) was read there: q = R^T k.
-            points = torch.einsum("mj,rji->rmi", frequencies, rotations[rows].cpu().float()).reshape(-1, 3) + self.half
-            below = points.floor()
-            above = (points - below).T.contiguous()
-            beside = 1 - above, above
-            x0, y0, z0 = below.T.int()
-            corner = (z0 * self.side + y0) * self.side + x0
-            for z, y, x in product((0, 1), repeat=3):
-                weight = beside[x][0] * beside[y][1] * beside[z][2]
-                index = corner + ((z * self.side + y) * self.side + x)
-                # Column by column: torch adds numbers four times as fast as short rows of them.
-                for column, each in enumerate(values):
-                    sums[:, column].index_add_(0, index, each * weight)
+            index = corners.index.flatten()
+            # Column by column: torch adds numbers four times as fast as short rows of them.
+            for column, each in enumerate((part[:, :count], part[:, count:], precision[rows].cpu())):
+                sums[:, column].index_add_(0, index, (each.reshape(-1, 1) * corners.weights).flatten())
 
     def common_power(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the power of a coefficient that two sums of different particles have in common, (S + 1,).

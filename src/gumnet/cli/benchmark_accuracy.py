@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from gumnet.cli.benchmark_options import (
     Colours,
     Names,
-    Numbers,
     Paths,
     check_snrs,
     command_without_folders,
@@ -17,7 +16,7 @@ from gumnet.cli.benchmark_options import (
     ready_methods,
     resumable,
 )
-from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, say
+from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Numbers, Output, Reading, say
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,9 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from cyclopts import Parameter
-
-from gumnet.cli.options import ARGUMENTS, Output
+from gumnet.cli.options import ARGUMENTS, MANY, Output
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,12 +17,10 @@ if TYPE_CHECKING:
     from gumnet.journal import Journal
     from gumnet.model.gumnet import GumNet
 
-_MANY = Parameter(consume_multiple=True, negative="")
-Paths: TypeAlias = Annotated[list[Path] | None, _MANY]
-Names: TypeAlias = Annotated[list[str] | None, _MANY]
-Numbers: TypeAlias = Annotated[list[float] | None, _MANY]
-Counts: TypeAlias = Annotated[list[int] | None, _MANY]
-Colours: TypeAlias = Annotated[list[Literal["white", "coloured", "tilt-series"]] | None, _MANY]
+Paths: TypeAlias = Annotated[list[Path] | None, MANY]
+Names: TypeAlias = Annotated[list[str] | None, MANY]
+Counts: TypeAlias = Annotated[list[int] | None, MANY]
+Colours: TypeAlias = Annotated[list[Literal["white", "coloured", "tilt-series"]] | None, MANY]
 
 
 def command_without_folders() -> str:

@@ -150,7 +150,7 @@ def _missing_elsewhere(table: PoseTable, given_size: float | None) -> dict[str, 
     elif not bool((table.coordinates != 0).any()):
         missing["extract"] = "coordinates in tomograms"
     if not table.stacks_2d:
-        missing["tune"] = "2D tilt stacks of RELION 5 or Warp"
+        missing["tune"] = "2D tilt stacks of RELION 5 or Warp, or the table of the other half tomogram (--other)"
     return missing
 
 

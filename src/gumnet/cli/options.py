@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gumnet.types import Volume
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+MANY = Parameter(consume_multiple=True, negative="")
+Numbers: TypeAlias = Annotated[list[float] | None, MANY]
 """An option that takes no value and is off unless given."""
 
 TiltRange = Annotated[tuple[float, float] | None, Parameter(negative="", allow_leading_hyphen=True)]

@@ -6,8 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from gumnet.cli.benchmark_options import Numbers
-from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Output, Reading, bad_list_beside, say
+from gumnet.cli.options import COMMON, OUTPUT, READING, Common, Flag, Numbers, Output, Reading, bad_list_beside, say
 from gumnet.errors import InputError
 
 if TYPE_CHECKING:

@@ -61,6 +61,15 @@ class Views:
     clean: Volumes
     shifts: Vectors | None = None
 
+    def poses_on(self, first: Tensor, second: Tensor) -> tuple[Rotations, Vectors]:
+        """Return the poses ``x_b = R x_a + t`` of views ``second`` (p,) on ``first`` (p,), of the same structures.
+
+        Shapes (p, 3, 3) and (p, 3), in voxels of the working grid.
+        """
+        assert self.shifts is not None
+        rotation = self.rotations[second] @ self.rotations[first].mT
+        return rotation, self.shifts[second] - (rotation @ self.shifts[first][..., None])[..., 0]
+
 
 @dataclass(frozen=True)
 class Microscopes:

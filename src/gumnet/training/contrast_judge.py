@@ -105,7 +105,9 @@ def from_contest(found: Contest, cleaned: Cleaned, views: Views, config: Contras
     right[:, 0] = True
     pairs, shells = found.pairs, config.network.shells
     poses = Candidates(found.rotations, shifts, place.values.detach())
-    return Hypotheses(pairs.reference, pairs.particle, poses, right, *_truth(views, found), shells)
+    return Hypotheses(
+        pairs.reference, pairs.particle, poses, right, *views.poses_on(pairs.reference, pairs.particle), shells
+    )
 
 
 @torch.no_grad()
@@ -125,8 +127,7 @@ def from_search(
     pairs = found.pairs
     compared = compared_as(model, cleaned, views, pairs.reference, pairs.particle)
     reach = config.largest_shift * cleaned.band.box
-    limits = {"max_shift": reach, "candidates": CANDIDATES, "separation_degrees": SEPARATION_DEGREES}
-    poses = search(compared, STEPS, **limits)  # type: ignore[arg-type]
+    poses = search(compared, STEPS, max_shift=reach, candidates=CANDIDATES, separation_degrees=SEPARATION_DEGREES)
     shells = STEPS[-1].shells + MORE_SHELLS
     if float(torch.rand((), generator=generator, device=generator.device)) < 0.5:
         for stage in LOW_STAGES:
@@ -135,7 +136,7 @@ def from_search(
             # Places that were left over stay so, wherever a step led from them.
             poses.scores[before.scores == -torch.inf] = -torch.inf
         poses, shells = poses.best(len(poses.scores[0])), config.network.shells
-    rotation, shift = _truth(views, found)
+    rotation, shift = views.poses_on(pairs.reference, pairs.particle)
     close = angular_distance_degrees(poses.rotations, rotation[:, None]) <= RIGHT_DEGREES
     near = (poses.shifts - shift[:, None]).norm(dim=-1) <= _FOUND * cleaned.band.box
     right = close & near & poses.scores.isfinite()
@@ -225,10 +226,3 @@ def _of_side(given: Hypotheses, searched: Tensor, verdict: Verdict, box: int) ->
     residual = (residual_loss(verdict, off, missed) * near).sum(dim=1) / near.sum(dim=1).clamp_min(1)
     won = (of_right.amax(dim=1) >= logits.amax(dim=1)).float().detach()
     return contrast + _RESIDUAL * residual, won
-
-
-def _truth(views: Views, found: Contest) -> tuple[Rotations, Vectors]:
-    """Return the true poses of pairs, ``x_b = R x_a + t``, (p, 3, 3) and (p, 3)."""
-    assert views.shifts is not None
-    first, second = views.shifts[found.pairs.reference], views.shifts[found.pairs.particle]
-    return found.truth, second - (found.truth @ first[..., None])[..., 0]

@@ -178,9 +178,7 @@ def fit(
             if spent >= 1:
                 break
             at = max(float(step), spent * config.steps)
-            drawn = stream(config.seed, _STEP, step)
-            if device.type != "cpu":
-                drawn = torch.Generator(device).manual_seed(drawn.initial_seed())
+            drawn = stream(config.seed, _STEP, step, device)
             lesson = teach(model, drawn, at < config.noise_steps)
             # Kept as tensors: to read one waits for the GPU.
             entry = {"denoising": lesson.denoising.detach()}

@@ -34,18 +34,12 @@ class TiltViewSource(HalfSource):
     """
 
     def __init__(self, particles: Particles, rows: Tensor, grid: int) -> None:
-        super().__init__(grid)
-        stacks, index = stacks_of(particles)
-        self._stacks = stacks
-        self._rows = [index[int(row)] for row in rows]
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self._stacks, index = stacks_of(particles)
+        super().__init__([index[int(row)] for row in rows], grid)
 
     def _halves(
-        self, numbers: Tensor, generator: torch.Generator
+        self, rows: list[int], generator: torch.Generator
     ) -> tuple[Rotations, tuple[Volumes, Volumes], tuple[Weights, Weights]]:
-        rows = [self._rows[int(i)] for i in numbers]
         frame = random_rotations(1, generator=generator, dtype=torch.float64)
         frames = frame.expand(len(rows), 3, 3)
         even, odd = (self._stacks.turned(rows, frames, tilts=tilts) for tilts in HALVES)

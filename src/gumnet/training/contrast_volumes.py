@@ -79,17 +79,12 @@ class VolumeViewSource(HalfSource):
     """
 
     def __init__(self, halves: HalfParticles, rows: Tensor, grid: int) -> None:
-        super().__init__(grid)
+        super().__init__(rows.tolist(), grid)
         self._parts = halves.one, halves.other
-        self._rows = rows.tolist()
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def _halves(
-        self, numbers: Tensor, generator: torch.Generator
+        self, rows: list[int], generator: torch.Generator
     ) -> tuple[Rotations, tuple[Volumes, Volumes], tuple[Weights, Weights]]:
-        rows = [self._rows[int(i)] for i in numbers]
         frame = cube_turns()[int(torch.randint(24, (), generator=generator))]
         back = frame.mT.float().expand(len(rows), 3, 3)
         still = torch.zeros(len(rows), 3)

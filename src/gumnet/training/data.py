@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gumnet.devices import seeded
 from gumnet.errors import InputError
 from gumnet.particles import Particles
 from gumnet.types import Volumes, Weights
@@ -47,10 +46,10 @@ class Batch:
         return Batch(a, b, after(self.weights_a, self.weights_b), after(self.weights_b, self.weights_a))
 
 
-def stream(seed: int, purpose: int, number: int = 0) -> torch.Generator:
-    """Return the random generator for one purpose, as `EPOCH` number 3; streams do not overlap."""
+def stream(seed: int, purpose: int, number: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return the random generator for one purpose, as `EPOCH` number 3, on a device; streams do not overlap."""
     state = np.random.SeedSequence((seed, purpose, number)).generate_state(1, np.uint64)[0]
-    return seeded(int(state >> np.uint64(1)))
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
 def split(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -43,21 +43,23 @@ class HalfSource(ABC):
 
     Parameters
     ----------
+    rows
+        What each of them is called where it is read.
     grid
         The working grid M of the filter.
     """
 
-    def __init__(self, grid: int) -> None:
-        self._grid = grid
+    def __init__(self, rows: Sequence[int], grid: int) -> None:
+        self._rows, self._grid = rows, grid
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self._rows)
 
     @abstractmethod
     def _halves(
-        self, numbers: Tensor, generator: torch.Generator
+        self, rows: list[int], generator: torch.Generator
     ) -> tuple[Rotations, tuple[Volumes, Volumes], tuple[Weights, Weights]]:
-        """Return the frame (3, 3) that particles of this source are turned to, and volumes and weights of the halves.
+        """Return the frame (3, 3) that particles of some rows are turned to, and volumes and weights of the halves.
 
         What is at x in a volume as it was read is at R x in these.
         """
@@ -72,7 +74,7 @@ class HalfSource(ABC):
 
     def of(self, numbers: Tensor, generator: torch.Generator) -> Views:
         """Return the even halves of particles of this source, and after them their odd halves."""
-        frame, volumes, weights = self._halves(numbers, generator)
+        frame, volumes, weights = self._halves([self._rows[int(i)] for i in numbers], generator)
         small, transfer = self._ready(volumes, weights)
         return Views(small, transfer, frame.float().expand(len(small), 3, 3), small.roll(len(numbers), 0))
 

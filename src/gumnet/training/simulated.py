@@ -30,7 +30,7 @@ from gumnet.training.config import rising
 from gumnet.training.contrast_data import Views, ViewSource
 from gumnet.training.contrast_structures import training_structures
 from gumnet.training.data import Batch, stream
-from gumnet.types import Rotations, Vectors, Volumes
+from gumnet.types import Volumes
 
 _MICROSCOPES, _START, _STEP = range(20, 23)
 _CLEAN = 30.0
@@ -151,10 +151,8 @@ def train_simulated(
             if spent >= 1:
                 break
             through = max(step / config.steps, spent)
-            drawn = stream(config.seed, _STEP, step)
-            if torch.device(device).type != "cpu":
-                drawn = torch.Generator(device).manual_seed(drawn.initial_seed())
-            views = source.draw(config.pairs, 2, drawn, snr=(lowest_snr(config, through), _highest(config, through)))
+            drawn = stream(config.seed, _STEP, step, device)
+            views = source.draw(config.pairs, 2, drawn, snr=snr_range(config, through))
             parts = lesson(network, views, config)
             loss = torch.stack(list(parts.values())).sum()
             optimiser.zero_grad(set_to_none=True)
@@ -185,7 +183,8 @@ def lesson(network: GumNet, views: Views, config: SimulatedConfig) -> dict[str, 
     """Return the parts of the loss, weighted, each a scalar, of views of which two and two are a pair."""
     volumes, weights = views.volumes, views.transfer.square()
     batch = Batch(volumes[0::2], volumes[1::2], weights[0::2], weights[1::2])
-    rotation, shift = true_poses(views)
+    first = torch.arange(0, len(volumes), 2, device=volumes.device)
+    rotation, shift = views.poses_on(first, first + 1)
     device, n, box = batch.a.device, len(batch.a), batch.a.shape[-1]
     both = config.consistency > 0
     with torch.autocast(device.type, torch.bfloat16, enabled=config.half_precision and fast_bfloat16(device)):
@@ -208,27 +207,16 @@ def lesson(network: GumNet, views: Views, config: SimulatedConfig) -> dict[str, 
     return parts
 
 
-def true_poses(views: Views) -> tuple[Rotations, Vectors]:
-    """Return the poses of the second view of each pair on the first, ``x_b = R x_a + t``, (n, 3, 3) and (n, 3)."""
-    assert views.shifts is not None
-    (a, b), (from_a, from_b) = ((x[0::2], x[1::2]) for x in (views.rotations, views.shifts))
-    rotation = b @ a.mT
-    return rotation, from_b - (rotation @ from_a[..., None])[..., 0]
+def snr_range(config: SimulatedConfig, through: float) -> tuple[float, float]:
+    """Return the lowest and highest signal-to-noise ratio of a step, so far through the training, 0 to 1."""
 
+    def falling(end: float) -> float:
+        if through >= config.curriculum or end >= _CLEAN:
+            return end
+        return _CLEAN * math.pow(end / _CLEAN, through / config.curriculum)
 
-def lowest_snr(config: SimulatedConfig, through: float) -> float:
-    """Return the lowest signal-to-noise ratio of a step, so far through the training, 0 to 1."""
-    return _falling(config.snr[0], config.curriculum, through)
-
-
-def _highest(config: SimulatedConfig, through: float) -> float:
-    return _falling(config.snr[1], config.curriculum, through)
-
-
-def _falling(end: float, share: float, through: float) -> float:
-    if through >= share or end >= _CLEAN:
-        return end
-    return _CLEAN * math.pow(end / _CLEAN, through / share)
+    low, high = config.snr
+    return falling(low), falling(high)
 
 
 def learning_rate(config: SimulatedConfig, through: float) -> float:
