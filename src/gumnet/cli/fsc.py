@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gumnet.cli.half_maps import MapPair, read_pair
+from gumnet.cli.half_maps import MapPair, read_pair, two_maps
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
 from gumnet.errors import InputError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def fsc(
     map1: Path,
-    map2: Path,
+    map2: Path | None = None,
     *,
     mask: str | None = None,
     truth: Flag = False,
@@ -34,7 +34,7 @@ def fsc(
     """Compare two maps by Fourier shell correlation, and say where it falls below the threshold.
 
     Example
-        gumnet fsc average/half1.mrc average/half2.mrc
+        gumnet fsc average
         gumnet fsc half1.mrc half2.mrc --mask auto --conical --plot fsc.png
 
     With a mask, what it adds to the correlation of half maps is measured with
@@ -44,7 +44,7 @@ def fsc(
     Parameters
     ----------
     map1
-        First map (MRC).
+        First map (MRC), or a folder that gumnet average wrote: its half maps are compared.
     map2
         Second map, of the same box.
     mask
@@ -63,6 +63,7 @@ def fsc(
         Voxel size in Angstrom, where the headers do not hold it.
     """
     common.start()
+    maps = two_maps(map1, map2, ("MAP1", "MAP2"))
     from gumnet.devices import seeded
     from gumnet.io.atomic import check_free
     from gumnet.resolution.assess import assess
@@ -76,7 +77,7 @@ def fsc(
         check_plot_name(plot)
         if plot == local_resolution:
             raise InputError("is named twice", cure="give the plot and the local resolution two names", path=plot)
-    pair = read_pair(map1, map2, mask=mask, voxel_size=voxel_size)
+    pair = read_pair(*maps, mask=mask, voxel_size=voxel_size)
     found = assess(
         pair.maps,
         voxel_size_angstrom=pair.voxel_size_angstrom,
