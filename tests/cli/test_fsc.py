@@ -155,3 +155,16 @@ def test_a_b_factor_that_damps_is_pointed_out(
         out = tmp_path / f"{factor}.mrc"
         assert main(["sharpen", str(maps[0]), str(maps[1]), "--b-factor", factor, "--out", str(out)]) == 0
         assert ("-300 sharpens" in capsys.readouterr().err) is warned
+
+
+def test_maps_of_opposite_hands_are_pointed_out(
+    tmp_path: Path, generator: torch.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("one.mrc", "mirrored.mrc")]
+    volume = torch.randn(BOX, BOX, BOX, generator=generator)
+    write_map(Path(paths[0]), volume, VOXEL)
+    write_map(Path(paths[1]), volume.flip(0).roll(1, 0), VOXEL)
+    assert main(["fsc", *paths]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Turned round along z, the second map agrees to 20.0")
+    assert main(["fsc", *paths, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["opposite_hands"]["axis"] == "z"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gumnet.resolution.assess import Assessment
+    from gumnet.resolution.mirror import Mirrored
 
 
 def fsc(
@@ -39,7 +40,8 @@ def fsc(
 
     With a mask, what it adds to the correlation of half maps is measured with
     random phases and taken off: the column "corrected". Where noise would give
-    as much, no resolution is claimed.
+    as much, no resolution is claimed. Maps of one frame that are mirror images
+    of each other are pointed out.
 
     Parameters
     ----------
@@ -67,6 +69,7 @@ def fsc(
     from gumnet.devices import seeded
     from gumnet.io.atomic import check_free
     from gumnet.resolution.assess import assess
+    from gumnet.resolution.mirror import find_mirrored
 
     for path in (local_resolution, plot):
         if path is not None:
@@ -86,13 +89,16 @@ def fsc(
         conical=conical,
         generator=seeded(common.first_seed),
     )
+    mirror = find_mirrored(pair.maps, voxel_size_angstrom=pair.voxel_size_angstrom, threshold=found.threshold)
     local = None if local_resolution is None else _write_local(local_resolution, pair, overwrite=output.overwrite)
     if plot is not None:
         _write_plot(plot, found, pair, overwrite=output.overwrite)
     if json:
-        say(json_format.dumps(_as_json(found, pair, local), indent=2))
+        say(json_format.dumps(_as_json(found, pair, local, mirror), indent=2))
     else:
         _say_text(found, pair, local)
+        if mirror is not None:
+            say(mirror.words())
 
 
 def _write_local(path: Path, pair: MapPair, *, overwrite: bool) -> dict[str, Any]:
@@ -149,7 +155,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _as_json(found: Assessment, pair: MapPair, local: dict[str, Any] | None) -> dict[str, Any]:
+def _as_json(found: Assessment, pair: MapPair, local: dict[str, Any] | None, mirror: Mirrored | None) -> dict[str, Any]:
     extent = pair.box * pair.voxel_size_angstrom
     curves = _curves(found)
     shells = [
@@ -186,6 +192,8 @@ def _as_json(found: Assessment, pair: MapPair, local: dict[str, Any] | None) -> 
         }
     if local is not None:
         result["local_resolution"] = local
+    if mirror is not None:
+        result["opposite_hands"] = {"axis": "zyx"[mirror.axis], "resolution_angstrom": mirror.resolution_angstrom}
     return {**result, "shells": shells}
 
 
