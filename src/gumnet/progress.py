@@ -32,9 +32,9 @@ class Log:
         self._next = now + self._wait
         seconds = now - self._began
         left = (self._total - self._done) * seconds / max(self._done, 1)
+        of = "" if self._unit == "%" else f"of {self._total} "
         sys.stderr.write(
-            f"{self._description}: {self._done} of {self._total} {self._unit} in {_minutes(seconds)}, "
-            f"about {_minutes(left)} left\n"
+            f"{self._description}: {self._done} {of}{self._unit} in {_minutes(seconds)}, about {_minutes(left)} left\n"
         )
         sys.stderr.flush()
 
