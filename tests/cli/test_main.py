@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gumnet.cli import main as program
-from gumnet.cli.main import COMMANDS, main
+from gumnet.cli.main import COMMANDS, build, main
+from gumnet.cli.wrong_call import SAME_AS, options
 from gumnet.errors import InputError
 
 
@@ -171,3 +172,10 @@ def test_ends_quietly_when_nobody_reads_on(arguments: list[str], tmp_path: Path)
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode in (0, 1)
+
+
+def test_what_an_option_of_relion_is_here_exists() -> None:
+    app = build()
+    everywhere = {name for command in ("align", "average", "cluster", "sharpen") for name in options(app, (command,))}
+    for options_here in SAME_AS.values():
+        assert [name for name in options_here if " " not in name and name not in everywhere] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
 
-_SAME_AS = {
+SAME_AS = {
     "-i": ("the particle table goes first, without a name",),
     "--i": ("the particle table goes first, without a name",),
     "-o": ("--out",),
@@ -32,7 +32,7 @@ def call_in_words(error: CycloptsError, app: App) -> str:
     first: who writes ``-o`` is not helped by being told that ``--out`` is missing.
     """
     chain = tuple(error.command_chain or ())
-    known = _options(app, chain)
+    known = options(app, chain)
     unknown = [token for token in error.unused_tokens or () if _is_option(token, known)]
     if isinstance(error, UnknownOptionError):
         name = error.token.keyword or error.token.value
@@ -49,7 +49,7 @@ def call_in_words(error: CycloptsError, app: App) -> str:
     return f"{text} See: {' '.join(['gumnet', *chain])} --help"
 
 
-def _options(app: App, chain: tuple[str, ...]) -> set[str]:
+def options(app: App, chain: tuple[str, ...]) -> set[str]:
     """Return the names of all options of a command; of none for a program without one."""
     for name in chain:
         app = app[name]
@@ -65,7 +65,7 @@ def _is_option(token: str, known: set[str]) -> bool:
 
 
 def _hint(name: str, known: set[str]) -> str:
-    for same in _SAME_AS.get(name, ()):
+    for same in SAME_AS.get(name, ()):
         if " " in same:
             return f"Here {same}."
         if same in known:
