@@ -26,6 +26,7 @@ from gumnet.io.mrc import read_image_stack, read_map
 from gumnet.io.relion import relion_particles
 from gumnet.io.tilt_stack import TiltStackVolumes
 from gumnet.particles import Particles
+from gumnet.resolution.mirror import find_mirrored
 
 BOX = 32
 EVEN, ODD = list(range(0, 40, 2)), list(range(1, 40, 2))
@@ -132,6 +133,15 @@ def test_the_supplied_map_is_the_mirror_image_along_z(turned: Turned, supplied: 
     assert against[0] > 0.88  # z; measured 0.910
     assert max(against[1:]) < 0.55  # y and x
     assert correlation(average, within(supplied, 11)) < 0.45  # as it is; measured 0.353
+
+
+def test_gumnet_fsc_would_say_that_it_is(turned: Turned, supplied: Tensor) -> None:
+    ours = weighted(turned, list(range(40)))
+    found = find_mirrored(torch.stack([ours, supplied]), voxel_size_angstrom=12.0, threshold=0.143)
+    assert found is not None
+    assert found.axis == 0
+    assert found.resolution_angstrom < 30
+    assert find_mirrored(torch.stack([ours, mirror(supplied)]), voxel_size_angstrom=12.0, threshold=0.143) is None
 
 
 def test_the_supplied_map_has_the_hand_of_the_ribosome(shared_data: Path, turned: Turned, supplied: Tensor) -> None:

@@ -1,20 +1,54 @@
-"""Progress with rate and ETA on the terminal; silent when the output is not one."""
+"""Progress with rate and ETA: a bar on the terminal; else, as in the log of a queue, a line now and then."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_FIRST_SECONDS, _MOST_SECONDS = 60.0, 1800.0
+"""A log gets its first line after a minute, the next ones after twice the time each, and every half hour in the end."""
+
+
+class Log:
+    """Lines about how far a task is, few enough for the log of a run that takes days."""
+
+    def __init__(self, description: str, total: int, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._done, self._began, self._wait = 0, monotonic(), _FIRST_SECONDS
+        self._next = self._began + self._wait
+
+    def advance(self, steps: int) -> None:
+        """Count ``steps`` as done, and write a line if one is due."""
+        self._done += steps
+        now = monotonic()
+        if now < self._next or self._done >= self._total:
+            return
+        self._wait = min(2 * self._wait, _MOST_SECONDS)
+        self._next = now + self._wait
+        seconds = now - self._began
+        left = (self._total - self._done) * seconds / max(self._done, 1)
+        of = "" if self._unit == "%" else f"of {self._total} "
+        sys.stderr.write(
+            f"{self._description}: {self._done} {of}{self._unit} in {_minutes(seconds)}, about {_minutes(left)} left\n"
+        )
+        sys.stderr.flush()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Progress:
     """A running display of how far a task is; does nothing when not shown."""
 
-    def __init__(self, description: str, total: int, *, unit: str, shown: bool) -> None:
+    def __init__(self, description: str, total: int, *, unit: str, shown: bool, log: bool = False) -> None:
         self._bar = None
+        self._log = Log(description, total, unit) if log and not shown else None
         if not shown:
             return
         from rich.console import Console
@@ -38,6 +72,8 @@ class Progress:
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         """Count ``steps`` as done, and show ``note`` at the end of the line."""
+        if self._log is not None:
+            self._log.advance(steps)
         if self._bar is None:
             return
         self._bar.advance(self._task, steps)
@@ -59,9 +95,10 @@ def progress(description: str, total: int, *, unit: str = "particles", shown: bo
     Parameters
     ----------
     shown
-        Whether to show it; by default only when standard error is a terminal.
+        Whether to show it; by default a bar where standard error is a terminal, and else lines for a log.
     """
-    display = Progress(description, total, unit=unit, shown=sys.stderr.isatty() if shown is None else shown)
+    log = shown is None
+    display = Progress(description, total, unit=unit, shown=sys.stderr.isatty() if shown is None else shown, log=log)
     try:
         yield display
     finally:

@@ -106,3 +106,65 @@ def test_wrong_input_names_the_file_and_the_cure(
         assert line.count("\n") == 1
         assert words in line
         assert "; " in line, "a cure follows the problem"
+
+
+def test_a_map_without_a_voxel_size_has_that_of_the_other(
+    maps: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare.mrc"
+    content = bytearray(maps[1].read_bytes())
+    content[40:52] = bytes(12)  # the cell in Angstrom
+    bare.write_bytes(content)
+    said = {}
+    for second in (maps[1], bare):
+        assert main(["fsc", str(maps[0]), str(second)]) == 0
+        said[second] = capsys.readouterr()
+    assert said[bare].out == said[maps[1]].out
+    assert said[bare].err.startswith(f"{bare}: its header has no voxel size; that of {maps[0]} is taken, 10 Angstrom")
+    assert main(["fsc", str(bare), str(maps[0])]) == 2, "the first one is what counts"
+
+
+def test_a_folder_stands_for_its_half_maps(
+    maps: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "average").mkdir()
+    halves = [
+        str(path.rename(tmp_path / "average" / name))
+        for path, name in zip(maps, ("half1.mrc", "half2.mrc"), strict=True)
+    ]
+    said = []
+    for call in ([str(tmp_path / "average")], halves):
+        assert main(["fsc", *call]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    for sharpened in ("of_folder", "of_files"):
+        call = [str(tmp_path / "average")] if sharpened == "of_folder" else halves
+        assert main(["sharpen", *call, "--b-factor", "-300", "--out", str(tmp_path / f"{sharpened}.mrc")]) == 0
+    assert (tmp_path / "of_folder.mrc").read_bytes() == (tmp_path / "of_files.mrc").read_bytes()
+    capsys.readouterr()
+    assert main(["fsc", str(tmp_path / "average"), halves[0]]) == 2
+    assert "leave out MAP2" in capsys.readouterr().err
+    assert main(["fsc", halves[0]]) == 2
+    assert "MAP2 is missing" in capsys.readouterr().err
+
+
+def test_a_b_factor_that_damps_is_pointed_out(
+    maps: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for factor, warned in (("300", True), ("-300", False)):
+        out = tmp_path / f"{factor}.mrc"
+        assert main(["sharpen", str(maps[0]), str(maps[1]), "--b-factor", factor, "--out", str(out)]) == 0
+        assert ("-300 sharpens" in capsys.readouterr().err) is warned
+
+
+def test_maps_of_opposite_hands_are_pointed_out(
+    tmp_path: Path, generator: torch.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("one.mrc", "mirrored.mrc")]
+    volume = torch.randn(BOX, BOX, BOX, generator=generator)
+    write_map(Path(paths[0]), volume, VOXEL)
+    write_map(Path(paths[1]), volume.flip(0).roll(1, 0), VOXEL)
+    assert main(["fsc", *paths]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Turned round along z, the second map agrees to 20.0")
+    assert main(["fsc", *paths, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["opposite_hands"]["axis"] == "z"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gumnet.cli import main as program
-from gumnet.cli.main import COMMANDS, main
+from gumnet.cli.main import COMMANDS, build, main
+from gumnet.cli.wrong_call import SAME_AS, options
 from gumnet.errors import InputError
 
 
@@ -71,6 +72,13 @@ def test_help_of_each_command_shows_an_example_and_the_common_options(
         (["fsc"], "error: MAP1 is missing. See: gumnet fsc --help"),
         (["convert", "a.star"], "error: OUT is missing."),
         (["average", "a.star"], "error: --out is missing."),
+        (["benchmark", "accuracy"], "--out is missing. See: gumnet benchmark accuracy --help"),
+        (["align", "a.star", "-o", "b.star"], "Unknown option: -o. Here it is --out."),
+        (["average", "a.star", "--out", "b", "--angpix", "3"], "Unknown option: --angpix. Here it is --voxel-size."),
+        (["average", "a.star", "--out", "b", "--ref", "m.mrc"], "Here it is --initial."),
+        (["align", "a.star", "--out", "b", "--j", "3"], "Here it is --threads."),
+        (["average", "--i", "a.star", "--out", "b"], "Here the particle table goes first, without a name."),
+        (["convert", "a.star", "--tilt-range", "-60", "60"], "error: OUT is missing."),
         (["average", "a.star", "--out"], "--out requires an argument"),
         (["fsc", "a.mrc", "b.mrc", "--colour", "red"], "--colour"),
         (["fsc", "a.mrc", "b.mrc", "c.mrc"], "c.mrc"),
@@ -118,7 +126,29 @@ def test_unexpected_error_exits_with_1_and_says_how_to_see_more(
 def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     failing(KeyboardInterrupt(), monkeypatch)
     assert main(["fsc", "a.mrc", "b.mrc"]) == program.INTERRUPTED == 130
-    assert "interrupted" in error_line(capsys)
+    assert error_line(capsys) == "gumnet: error: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        (["average", "p.star", "--out", "a"], True),
+        (["align", "p.star", "--out", "a.star", "--reference", "m.mrc"], True),
+        (["align", "p.star", "--out", "a.star", "--pairs", "pairs.csv"], False),
+    ],
+)
+def test_an_interrupt_says_how_to_go_on_where_one_can(
+    command: list[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(KeyboardInterrupt(), monkeypatch)
+    assert main(command) == program.INTERRUPTED
+    assert ("--resume" in error_line(capsys)) is goes_on
+
+
+def test_every_command_that_goes_on_is_known_to_the_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        assert main([name, *WITHIN.get(name, ())[:1], "--help"]) == 0
+        assert ("--resume" in capsys.readouterr().out.split("Parameters", 1)[1]) is (name in program.RESUMING)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--device", "tpu"), ("--device", "cuda:99"), ("--threads", "0")])
@@ -142,3 +172,10 @@ def test_ends_quietly_when_nobody_reads_on(arguments: list[str], tmp_path: Path)
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode in (0, 1)
+
+
+def test_what_an_option_of_relion_is_here_exists() -> None:
+    app = build()
+    everywhere = {name for command in ("align", "average", "cluster", "sharpen") for name in options(app, (command,))}
+    for options_here in SAME_AS.values():
+        assert [name for name in options_here if " " not in name and name not in everywhere] == []

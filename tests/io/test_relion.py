@@ -201,7 +201,7 @@ def test_constructing_opens_no_more_than_the_first_images(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"rlnAngleRot": [1.0]}, "column rlnImageName missing"),
+        ({"rlnAngleRot": [1.0]}, r"names no images \(column rlnImageName\)"),
         ({"rlnImageName": ["none.mrc"]}, "no such file: rlnImageName none.mrc of row 1"),
         ({"rlnImageName": ["x@volumes.mrcs"]}, "no valid number"),
         ({"rlnImageName": ["0@volumes.mrcs"]}, "no valid number"),

@@ -76,5 +76,5 @@ def test_a_table_of_tomograms_names_reconstructions(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such file: rlnTomoReconstructedTomogram gone.mrc"):
         tomogram_files([star])
     write_star(star, {"global": table[["rlnTomoName"]]}, overwrite=True)
-    with pytest.raises(InputError, match="rlnTomoReconstructedTomogram missing"):
+    with pytest.raises(InputError, match="names no reconstructed tomograms"):
         tomogram_files([star])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CONFIDENT = 0.9
 """Poses of this confidence and above are counted: at least 85 % of them are meant to be right to 15 degrees."""
+
+_FEW = 0.05
+"""If a smaller share of the poses is that confident, the map may be of another structure, or its mirror image."""
 
 
 def align_to_reference(
@@ -66,6 +70,8 @@ def align_to_reference(
         remove_leftovers(out)
         write_particles(out, aligned, overwrite=overwrite)
         say_poses(aligned.poses, out, config.method, json=json)
+        if not config.local:
+            _warn_of_a_map_that_may_not_fit(aligned.poses)
         _report(failures, particles, out, overwrite=overwrite)
         journal.remove()
 
@@ -130,6 +136,17 @@ def say_poses(poses: Poses, out: Path, method: str, *, json: bool) -> None:
         json_format.dumps({**poses_facts(poses), "method": method, "file": str(out)}, indent=2)
         if json
         else f"{poses_in_words(poses)}: {out}"
+    )
+
+
+def _warn_of_a_map_that_may_not_fit(poses: Poses) -> None:
+    """Say on standard error, after a search over all rotations, what it may be if hardly a pose is sure."""
+    if poses.confidences is None or float((poses.confidences >= CONFIDENT).double().mean()) >= _FEW:
+        return
+    sys.stderr.write(
+        "hardly a pose is sure: the particles tell too little one by one, or the map does not fit them. Look at its "
+        "contrast (density is to be white in both), its hand (docs/hand.md; relion_image_handler --invert_hand turns "
+        "it), its voxel size, and whether it is of their structure\n"
     )
 
 

@@ -30,6 +30,7 @@ from gumnet.cli.options import (
     settled,
 )
 from gumnet.cli.running import RUNNING, Running
+from gumnet.errors import InputError
 from gumnet.versions import versions
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def average(
     from gumnet.io.atomic import check_free_folder
     from gumnet.io.mrc import write_map
     from gumnet.journal import check_start, journal_path
-    from gumnet.report.average import REPORT, key_figures, run_notes, write_average_report
+    from gumnet.report.average import REPORT, key_figures, write_average_report
     from gumnet.report.average_files import write_average
     from gumnet.report.folder import remove_leftover_folders, whole_folder
 
@@ -163,6 +164,10 @@ def average(
             began = time.perf_counter()
             data = reading.particles(particles, folder / "bad_particles.txt", overwrite=True, list_ends_in=out)
             check_limits(data, max_shift=max_shift, low_pass=low_pass)
+            if classes > 1 and classes > len(data) // 2:  # a half map of each takes two particles
+                raise InputError(
+                    f"{classes} classes of {len(data)} particles are not possible", cure="give fewer classes"
+                )
             config = AverageConfig(
                 iterations=AverageConfig().iterations if iterations is None else iterations,
                 classes=classes,
@@ -208,7 +213,7 @@ def average(
             settings = {"Particles": str(particles), "Seed": str(common.first_seed), "Device": str(device)}
             if config.iterations:
                 settings["Method"] = config.method_words
-            write_average_report(
+            notes = write_average_report(
                 folder,
                 made,
                 lead=f"{len(data)} particles of {particles}.",
@@ -227,7 +232,7 @@ def average(
         told_at_last |= {"seconds": seconds, "folder": str(out), "report": str(out / REPORT)}
         say(json_format.dumps(told_at_last, indent=2))
         return
-    for note in run_notes(made):
+    for note in notes:  # those of the report: who reads the terminal alone is to know as much
         say(note)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gumnet.cli.half_maps import MapPair, read_pair
+from gumnet.cli.half_maps import MapPair, read_pair, two_maps
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say
 from gumnet.errors import InputError
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gumnet.resolution.assess import Assessment
+    from gumnet.resolution.mirror import Mirrored
 
 
 def fsc(
     map1: Path,
-    map2: Path,
+    map2: Path | None = None,
     *,
     mask: str | None = None,
     truth: Flag = False,
@@ -34,17 +35,18 @@ def fsc(
     """Compare two maps by Fourier shell correlation, and say where it falls below the threshold.
 
     Example
-        gumnet fsc average/half1.mrc average/half2.mrc
+        gumnet fsc average
         gumnet fsc half1.mrc half2.mrc --mask auto --conical --plot fsc.png
 
     With a mask, what it adds to the correlation of half maps is measured with
     random phases and taken off: the column "corrected". Where noise would give
-    as much, no resolution is claimed.
+    as much, no resolution is claimed. Maps of one frame that are mirror images
+    of each other are pointed out.
 
     Parameters
     ----------
     map1
-        First map (MRC).
+        First map (MRC), or a folder that gumnet average wrote: its half maps are compared.
     map2
         Second map, of the same box.
     mask
@@ -63,9 +65,11 @@ def fsc(
         Voxel size in Angstrom, where the headers do not hold it.
     """
     common.start()
+    maps = two_maps(map1, map2, ("MAP1", "MAP2"))
     from gumnet.devices import seeded
     from gumnet.io.atomic import check_free
     from gumnet.resolution.assess import assess
+    from gumnet.resolution.mirror import find_mirrored
 
     for path in (local_resolution, plot):
         if path is not None:
@@ -76,7 +80,7 @@ def fsc(
         check_plot_name(plot)
         if plot == local_resolution:
             raise InputError("is named twice", cure="give the plot and the local resolution two names", path=plot)
-    pair = read_pair(map1, map2, mask=mask, voxel_size=voxel_size)
+    pair = read_pair(*maps, mask=mask, voxel_size=voxel_size)
     found = assess(
         pair.maps,
         voxel_size_angstrom=pair.voxel_size_angstrom,
@@ -85,13 +89,16 @@ def fsc(
         conical=conical,
         generator=seeded(common.first_seed),
     )
+    mirror = find_mirrored(pair.maps, voxel_size_angstrom=pair.voxel_size_angstrom, threshold=found.threshold)
     local = None if local_resolution is None else _write_local(local_resolution, pair, overwrite=output.overwrite)
     if plot is not None:
         _write_plot(plot, found, pair, overwrite=output.overwrite)
     if json:
-        say(json_format.dumps(_as_json(found, pair, local), indent=2))
+        say(json_format.dumps(_as_json(found, pair, local, mirror), indent=2))
     else:
         _say_text(found, pair, local)
+        if mirror is not None:
+            say(mirror.words())
 
 
 def _write_local(path: Path, pair: MapPair, *, overwrite: bool) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _as_json(found: Assessment, pair: MapPair, local: dict[str, Any] | None) -> dict[str, Any]:
+def _as_json(found: Assessment, pair: MapPair, local: dict[str, Any] | None, mirror: Mirrored | None) -> dict[str, Any]:
     extent = pair.box * pair.voxel_size_angstrom
     curves = _curves(found)
     shells = [
@@ -185,6 +192,8 @@ def _as_json(found: Assessment, pair: MapPair, local: dict[str, Any] | None) -> 
         }
     if local is not None:
         result["local_resolution"] = local
+    if mirror is not None:
+        result["opposite_hands"] = {"axis": "zyx"[mirror.axis], "resolution_angstrom": mirror.resolution_angstrom}
     return {**result, "shells": shells}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +33,24 @@ class MapPair:
         return self.maps.shape[-1]
 
 
+def two_maps(first: Path, second: Path | None, names: tuple[str, str]) -> tuple[Path, Path]:
+    """Return the files of two maps: both as given, or the half maps in a folder that gumnet average wrote.
+
+    ``names`` are what the command calls them.
+    """
+    if first.is_dir():
+        from gumnet.report.average_files import HALF_MAPS
+
+        if second is not None:
+            raise InputError("a folder brings both half maps", cure=f"leave out {names[1]}", path=first)
+        return first / HALF_MAPS[0], first / HALF_MAPS[1]
+    if second is None:
+        raise InputError(
+            f"{names[1]} is missing", cure=f"give two maps, or a folder that gumnet average wrote as {names[0]}"
+        )
+    return first, second
+
+
 def read_pair(map1: Path, map2: Path, *, mask: str | None, voxel_size: float | None) -> MapPair:
     """Read two maps of one box and voxel size, and the mask called ``mask``: a file, `AUTO`, or None."""
     import torch
@@ -38,14 +58,16 @@ def read_pair(map1: Path, map2: Path, *, mask: str | None, voxel_size: float | N
     from gumnet.io.mrc import read_map
 
     first, size = read_map(map1, voxel_size_angstrom=voxel_size)
-    second, second_size = read_map(map2, voxel_size_angstrom=voxel_size)
+    second, second_size = read_map(map2, voxel_size_angstrom=voxel_size, need_voxel_size=False)
     if second.shape != first.shape:
         raise InputError(
             f"its box is {second.shape[-1]}, that of {map1} is {first.shape[-1]}",
             cure="give two maps of one box",
             path=map2,
         )
-    if abs(size - second_size) > 1e-3 * size:
+    if math.isnan(second_size):
+        sys.stderr.write(f"{map2}: its header has no voxel size; that of {map1} is taken, {size:g} Angstrom\n")
+    elif abs(size - second_size) > 1e-3 * size:
         raise InputError(
             f"its voxel size is {second_size:g} Angstrom, that of {map1} is {size:g}",
             cure="give maps of one voxel size, or say which is right with --voxel-size",

@@ -41,7 +41,8 @@ def store_facts(particles: Particles) -> dict[str, str]:
     store = particles.volumes.store
     size = sum(shard.size for shard in (*store.volumes, *store.weights)) / 1e9
     kinds = sum(shard.count for shard in store.weights)
+    shards = f"{len(store.volumes)} shard{'' if len(store.volumes) == 1 else 's'}"
     rounding = f", rounded by {100 * store.rounding:.2g} %" if store.rounding else ""
     return {
-        "store": f"{store.dtype}{rounding}, {len(store.volumes)} shards, {kinds} distinct weights, {size:.3g} GB",
+        "store": f"{store.dtype}{rounding}, {shards}, {kinds} distinct weights, {size:.3g} GB",
     }

@@ -81,7 +81,7 @@ def table_facts(
         missing |= dict.fromkeys(_USES, str(error))
         facts |= {"images": f"not read: {error.problem}", "voxel_size_angstrom": table.voxel_size_angstrom}
         tilts = _tilts(table.tilt_ranges, None)
-        poses, largest = table.rotations, table.shifts
+        poses, largest, unit = table.rotations, table.shifts, "voxels"
     else:
         # A range that is given takes the place of the table's.
         own = given["tilt_range"] is None and given["wedge_list"] is None
@@ -92,7 +92,8 @@ def table_facts(
         facts["voxel_size_angstrom"] = particles.voxel_size_angstrom
         facts |= {"weights": _NO_WEIGHTS} if no_wedge_known(particles) else {}
         poses, largest = particles.poses.rotations, particles.poses.shifts * particles.voxel_size_angstrom
-    unit = "voxels" if missing else "angstrom"
+        unit = "angstrom"
+        missing |= _refused_elsewhere(path, given)
     missing |= _missing_elsewhere(table, given["voxel_size_angstrom"])
     return {
         **facts,
@@ -106,6 +107,17 @@ def table_facts(
         "classes": _counts(table.classes),
         MISSING: missing,
     }
+
+
+def _refused_elsewhere(path: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return why commands that read images refuse them though they are there: they lie outside the project folder."""
+    from gumnet.io.read import read_particles
+
+    try:
+        read_particles(path, **given, allow_outside=False)
+    except InputError as error:
+        return dict.fromkeys(_USES, str(error))
+    return {}
 
 
 def _tilts(ranges: Tensor | None, weights: Tensor | None) -> dict[str, Any]:

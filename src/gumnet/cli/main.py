@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from cyclopts import App, CycloptsError, MissingArgumentError
+from cyclopts import App, CycloptsError
 
 from gumnet import __version__
 from gumnet.cli import completion
 from gumnet.cli.help import FlowingHelp
 from gumnet.cli.options import ARGUMENTS
+from gumnet.cli.wrong_call import call_in_words
 from gumnet.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -35,6 +36,9 @@ COMMANDS = (
     "info",
     "benchmark",
 )
+
+RESUMING = frozenset({"pack", "train", "tune", "align", "average", "cluster", "benchmark"})
+"""Commands that take --resume."""
 
 
 def build() -> App:
@@ -68,12 +72,12 @@ def complain(message: object) -> None:
     sys.stderr.write(f"gumnet: error: {' '.join(str(message).split())}\n")
 
 
-def _in_words(error: CycloptsError) -> str:
-    """Return what is wrong with a call; what was left out is called as the first line of the help calls it."""
-    if not isinstance(error, MissingArgumentError) or error.argument is None or error.keyword is not None:
-        return str(error)
-    name = error.argument.names[0]
-    return f"{name if error.argument.index is None else name.removeprefix('--').upper()} is missing."
+def _how_to_go_on(command: str, arguments: Mapping[str, object]) -> str:
+    """Return how to go on with a command that was interrupted; nothing for one that begins anew."""
+    of_pairs = command == "align" and arguments.get("pairs") is not None  # these keep no journal
+    if command not in RESUMING or of_pairs:
+        return ""
+    return "; the same line with --resume goes on with what was finished"
 
 
 def _say_anything() -> None:
@@ -101,11 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say_anything()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     ARGUMENTS.set(arguments)
+    app = build()
     try:
-        command, bound, _ = build().parse_args(arguments)
+        command, bound, _ = app.parse_args(arguments)
     except CycloptsError as error:
-        name = arguments[0] if arguments and arguments[0] in {*COMMANDS, completion.NAME} else None
-        complain(f"{_in_words(error)} See: gumnet {f'{name} ' if name else ''}--help")
+        complain(call_in_words(error, app))
         return WRONG_INPUT
     common = bound.arguments.get("common")
     verbose = common is not None and common.verbose
@@ -123,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except KeyboardInterrupt:
-        complain("interrupted")
+        complain(f"interrupted{_how_to_go_on(arguments[0], bound.arguments)}")
         return INTERRUPTED
     except Exception as error:
         if verbose:

@@ -37,6 +37,9 @@ TiltRange = Annotated[tuple[float, float] | None, Parameter(negative="", allow_l
 ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("ARGUMENTS", default=())
 """The command line that is running, without the program's name; for reports."""
 
+_MASK_INSIDE = 0.5
+"""A mask has a voxel of this value or more; maps that are not scaled to their noise stay far below."""
+
 COMMON_GROUP = Group("Common options", sort_key=100)
 
 
@@ -207,17 +210,22 @@ def matching_map(path: Path, particles: Particles) -> Volume:
     from gumnet.io.mrc import read_map
 
     volume, size = read_map(path, need_voxel_size=False)
+    wanted = f"{particles.voxel_size_angstrom:g}"
+    resample = f"relion_image_handler --i {path} --o new.mrc --rescale_angpix {wanted} --new_box {particles.box}"
     if volume.shape[-1] != particles.box:
+        of_size = "" if math.isnan(size) else f" voxels of {size:g} Angstrom"
         raise InputError(
-            f"its box is {volume.shape[-1]}, that of the particles {particles.box}",
-            cure="crop, pad or resample it to the box and voxel size of the particles",
+            f"its box is {volume.shape[-1]}{of_size}, that of the particles {particles.box} of {wanted}",
+            cure=f"resample it, as by {resample}",
             path=path,
         )
+    if math.isnan(size):
+        sys.stderr.write(f"{path}: its header has no voxel size; that of the particles is taken, {wanted} Angstrom\n")
     # Headers round: 1 % over half of a box is less than a voxel in any box that is used here.
     if not math.isnan(size) and abs(size / particles.voxel_size_angstrom - 1) > 0.01:
         raise InputError(
             f"its voxel size is {size:g} Angstrom, that of the particles {particles.voxel_size_angstrom:g}",
-            cure="resample it, or give the right voxel size of the particles with --voxel-size",
+            cure=f"resample it, as by {resample}; or give the right voxel size of the particles with --voxel-size",
             path=path,
         )
     return volume
@@ -230,6 +238,7 @@ def read_mask(path: Path) -> Volume:
 
     mask, _ = read_map(path, need_voxel_size=False)
     check_mask_values(mask, path)
+    _check_mask_reaches_one(mask, path)
     return mask
 
 
@@ -239,7 +248,19 @@ def matching_mask(path: Path, particles: Particles) -> Volume:
 
     mask = matching_map(path, particles)
     check_mask_values(mask, path)
+    _check_mask_reaches_one(mask, path)
     return mask
+
+
+def _check_mask_reaches_one(mask: Volume, path: Path) -> None:
+    """Raise `InputError` for a map of small values, which those of a mask would allow: maps are given for masks."""
+    highest = float(mask.max())
+    if highest < _MASK_INSIDE:
+        raise InputError(
+            f"its highest value is {highest:.3g}, that of a mask 1",
+            cure="give a mask, not a map, or scale it",
+            path=path,
+        )
 
 
 def check_limits(

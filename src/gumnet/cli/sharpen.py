@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from gumnet.cli.half_maps import read_pair
+from gumnet.cli.half_maps import read_pair, two_maps
 from gumnet.cli.options import COMMON, OUTPUT, Common, Flag, Output, say_table
 from gumnet.errors import InputError
 
 
 def sharpen(
     half1: Path,
-    half2: Path,
+    half2: Path | None = None,
     *,
     out: Path,
     b_factor: float | None = None,
@@ -26,8 +27,8 @@ def sharpen(
     """Sharpen the mean of two half maps by a B-factor, and cut it off at its resolution.
 
     Example
-        gumnet sharpen average/half1.mrc average/half2.mrc --b-factor -300 \\
-          --out sharp.mrc
+        gumnet sharpen average --b-factor -300 --out sharp.mrc
+        gumnet sharpen half1.mrc half2.mrc --guinier --mask auto --out sharp.mrc
 
     Say how much: give --b-factor, or --guinier to fit the fall-off of the map
     itself, which takes a resolution beyond 10 Angstrom. The map is not masked;
@@ -36,7 +37,7 @@ def sharpen(
     Parameters
     ----------
     half1
-        First half map (MRC), not filtered.
+        First half map (MRC), not filtered, or a folder that gumnet average wrote: its half maps are taken.
     half2
         Second half map, of the same box.
     out
@@ -55,6 +56,7 @@ def sharpen(
         Voxel size in Angstrom, where the headers do not hold it.
     """
     common.start()
+    maps = two_maps(half1, half2, ("HALF1", "HALF2"))
     if (b_factor is None) == (not guinier):
         raise InputError("how much to sharpen is not clear", cure="give either --b-factor or --guinier")
     if fit_from is not None and not (guinier and fit_from > 0):
@@ -68,7 +70,7 @@ def sharpen(
     from gumnet.resolution.sharpening import sharpen as sharpened
 
     check_free(out, overwrite=output.overwrite)
-    pair = read_pair(half1, half2, mask=mask, voxel_size=voxel_size)
+    pair = read_pair(*maps, mask=mask, voxel_size=voxel_size)
     size = pair.voxel_size_angstrom
     found = assess(pair.maps, voxel_size_angstrom=size, mask=pair.mask, generator=seeded(common.first_seed))
     curve, resolution = found.curve, found.resolution_angstrom
@@ -85,6 +87,8 @@ def sharpen(
         how = f"fitted to shells {fit.shells[0]} to {fit.shells[1]}"
     else:
         how = "as given"
+        if b_factor > 0:
+            sys.stderr.write(f"a B-factor of {b_factor:g} damps fine detail; -{b_factor:g} sharpens\n")
     volume = sharpened(
         mean, voxel_size_angstrom=size, b_factor_angstrom2=b_factor, resolution_angstrom=resolution, curve=weights
     )

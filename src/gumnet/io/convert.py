@@ -112,6 +112,12 @@ def convert(
     if unit is not None and target.startswith("relion"):
         said = f"Coordinates in {unit} were taken for voxels of 1 Angstrom: --voxel-size says that of the tomogram."
         written = replace(written, notes=(*written.notes, said))
+    if target.startswith("relion") and "rlnImageName" not in table.extra.columns:
+        said = (
+            "The table names no images: extract the particles before they are averaged, with gumnet extract or in "
+            "RELION, or give their volumes with --volumes."
+        )
+        written = replace(written, notes=(*written.notes, said))
     return Converted(table, target, written)
 
 

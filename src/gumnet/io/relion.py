@@ -20,7 +20,6 @@ from gumnet.io.relion_table import (
     labels,
     optional_numbers,
     read_relion_table,
-    require_columns,
 )
 from gumnet.io.relion_weights import CtfMultiplied, CtfSource
 from gumnet.io.store import store_of
@@ -68,7 +67,12 @@ def relion_particles(
         If the table lacks what is needed, or its images are nowhere to be found.
     """
     table = read_relion_table(path)
-    require_columns(table.particles, [IMAGE], table.path)
+    if IMAGE not in table.particles.columns:
+        raise InputError(
+            f"the table names no images (column {IMAGE})",
+            cure="extract the particles, with gumnet extract or in RELION, or give their volumes with --volumes",
+            path=table.path,
+        )
     size = voxel_size_from_table(table) if voxel_size_angstrom is None else positive_voxel_size(voxel_size_angstrom)
     names = table.particles[PARTICLE_NAME if PARTICLE_NAME in table.particles.columns else IMAGE]
     root = images_root(table.particles, IMAGE, table.path)
@@ -231,7 +235,8 @@ def _tomograms_beside(path: Path) -> Path:
     if len(found) != 1:
         raise InputError(
             "the particles are 2D tilt stacks, and their tomograms are not known",
-            cure="give the optimisation set (…_optimisation_set.star) in place of the particle table",
+            cure="give the optimisation set (…_optimisation_set.star) in place of the particle table, or put "
+            "tomograms.star beside it",
             path=path,
         )
     return found.pop()

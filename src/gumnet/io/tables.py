@@ -18,6 +18,8 @@ _KNOWN = (
     "known are tables of RELION, Warp, M and STOPGAP (.star), Dynamo (.tbl), AV3 (.em), EMAN2 (.lst, .json, .hdf) and "
     "acryo (.csv), and folders with particles.star"
 )
+_VOLUMES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".tif", ".tiff")
+_NAMED = 3
 _HEAD = 2**16
 
 
@@ -32,12 +34,25 @@ def table_path(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / FOLDER_TABLE).exists():
-            raise InputError(f"the folder holds no {FOLDER_TABLE}", cure=f"give a table; {_KNOWN}", path=path)
+            raise InputError(f"the folder holds no {FOLDER_TABLE}", cure=_one_of(path), path=path)
         path = path / FOLDER_TABLE
     existing_file(path, "a particle table")
     if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() in _VOLUMES:
+            raise InputError("these are volumes, and no table of particles", cure="give the table of them", path=path)
         raise InputError(f"unknown format {path.suffix or 'without a suffix'}", cure=_KNOWN, path=path)
     return path
+
+
+def _one_of(folder: Path) -> str:
+    """Return what to give in place of a folder: the STAR files and tables in it, or what is known at all."""
+    names = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in (".star", ".tbl"))
+    if not names:
+        return f"give a table; {_KNOWN}"
+    # An optimisation set first: it names the particles and the tomograms.
+    names.sort(key=lambda name: "optimisation_set" not in name)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"give a table, of those in it for example {', '.join(names[:_NAMED])}{more}"
 
 
 def star_program(path: Path) -> Literal["RELION", "STOPGAP", "M"]:

@@ -100,7 +100,13 @@ def _from_table(path: Path) -> dict[str, Path]:
     """Return the reconstructions that ``tomograms.star`` of RELION 5 names."""
     blocks = read_star(path)
     table = blocks.get("global", next(iter(blocks.values())))
-    require_columns(table, [NAME, RECONSTRUCTION], path)
+    if RECONSTRUCTION not in table.columns:
+        raise InputError(
+            f"it names no reconstructed tomograms (column {RECONSTRUCTION})",
+            cure="give the tomograms themselves or their folder with --tomograms",
+            path=path,
+        )
+    require_columns(table, [NAME], path)
     found = {}
     for name, file in zip(table[NAME], table[RECONSTRUCTION], strict=True):
         folder = find_upwards(path, str(file))

@@ -62,10 +62,10 @@ def write_names(table: Path, names: Mapping[int, str]) -> list[Path]:
 
 
 def _text(names: Mapping[int, str]) -> str:
-    """Return the lines of the file; none where every name is its number."""
-    if all(str(number) == name for number, name in names.items()):
+    """Return the lines of the file; none where every name is its number, or a table names no tomogram."""
+    if all(name in ("", str(number)) for number, name in names.items()):
         return ""
-    return "".join(f"{number} {name}\n" for number, name in sorted(names.items()))
+    return "".join(f"{number} {name}\n" for number, name in sorted(names.items()) if name)
 
 
 def names_of(numbers: Iterable[int], table: Path) -> tuple[str, ...]:

@@ -71,8 +71,8 @@ def write_average_report(
     seconds: Mapping[str, float],
     seed: int = 0,
     overwrite: bool = False,
-) -> None:
-    """Write ``report.html`` and the figures of it, as PNG and SVG, to ``folder``.
+) -> list[str]:
+    """Write ``report.html`` and the figures of it, as PNG and SVG, to ``folder``; return the notes at its top.
 
     Parameters
     ----------
@@ -103,10 +103,11 @@ def write_average_report(
         lead=lead,
         key_figures=key_figures(average),
         sections=sections,
-        notes=notes(average, cones),
+        notes=(said := notes(average, cones)),
         overwrite=overwrite,
     )
     write_figures(folder / FIGURES, figures_of(sections), overwrite=overwrite)
+    return said
 
 
 def notes(average: Average, cones: ConicalFsc) -> list[str]:
