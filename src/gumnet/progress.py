@@ -1,15 +1,18 @@
-"""Progress with rate and ETA: a bar on the terminal; else, as in the log of a queue, a line now and then."""
+"""Progress with rate and ETA: a bar on the terminal; elsewhere nothing, or, if asked for, a line now and then."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
 
+LOGGED: ContextVar[bool] = ContextVar("LOGGED", default=False)
+"""Whether lines are written where standard error is no terminal, as for the log of a queue: with ``--verbose``."""
 _FIRST_SECONDS, _MOST_SECONDS = 60.0, 1800.0
 """A log gets its first line after a minute, the next ones after twice the time each, and every half hour in the end."""
 
@@ -95,9 +98,10 @@ def progress(description: str, total: int, *, unit: str = "particles", shown: bo
     Parameters
     ----------
     shown
-        Whether to show it; by default a bar where standard error is a terminal, and else lines for a log.
+        Whether to show it; by default where standard error is a terminal; elsewhere there are lines for a log
+        where `LOGGED` is set.
     """
-    log = shown is None
+    log = shown is None and LOGGED.get()
     display = Progress(description, total, unit=unit, shown=sys.stderr.isatty() if shown is None else shown, log=log)
     try:
         yield display

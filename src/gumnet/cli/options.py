@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from cyclopts import Group, Parameter
 
 from gumnet.errors import InputError
+from gumnet.progress import LOGGED
 from gumnet.versions import versions
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Common:
     threads
         CPU threads to use.
     verbose
-        Say on standard error what is used, and show tracebacks.
+        Say on standard error what is used, and show tracebacks; without a terminal, as in the log
+        of a queue, also write a line about progress now and then.
     """
 
     device: Annotated[str | None, Parameter(show_default="auto")] = None
@@ -91,6 +93,7 @@ class Common:
         if self.first_seed < 0:
             raise InputError(f"--seed {self.seed} is not possible", cure="give 0 or more")
         device = resolve_device(self.device_name)
+        LOGGED.set(self.verbose)
         if self.verbose:
             sys.stderr.write(
                 f"gumnet {versions()['gumnet']}, torch {torch.__version__}, device {device}, "
