@@ -24,6 +24,7 @@ from uuid import uuid4
 import torch
 
 from gumnet.devices import resolve_device
+from gumnet.engine.allocator import reuse_freed_memory
 from gumnet.engine.work import Answer, Runner, Work
 from gumnet.errors import InputError
 
@@ -156,6 +157,7 @@ def _answer(token: str, work: bytes, device: str, threads: int | None, ticket: i
         _wait_until_fetched(_key(token, ticket))
         if token not in _RUNNERS:
             _RUNNERS.clear()
+            reuse_freed_memory()
             if threads is not None:
                 torch.set_num_threads(threads)
             _RUNNERS[token] = Runner(pickle.loads(work), resolve_device(device))
