@@ -81,6 +81,11 @@ class TurnedSpectra:
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
         return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
 
+    @property
+    def plain(self) -> TurnedSpectra:
+        """The spectra without their derivatives, which take most of the time of a read."""
+        return TurnedSpectra(self.box, self.fine[:, :2], self.transfer)
+
     def read(self, rotations: Rotations, band: Band) -> tuple[Tensor, Tensor | None]:
         """Return the spectra of the volumes turned by R at the frequencies of a band, and their transfer.
 
