@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gumnet.alignment import refine
-from gumnet.alignment.refine import Stage, contenders, refine_in_growing_bands
+from gumnet.alignment.refine import Stage, contenders, refine_in_growing_bands, without_repeats
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from tests.oracles.gaussians import density
@@ -39,8 +39,20 @@ def test_those_are_refined_whose_log_likelihood_is_within_reach_of_the_best() ->
     assert contenders(SCORES, Stage(7, 4, 1), torch.ones(3)).tolist() == [4, 4, 1]
 
 
+def test_of_those_on_one_peak_the_highest_is_kept() -> None:
+    vectors = torch.zeros(1, 5, 3)
+    vectors[0, :, 2] = torch.deg2rad(torch.tensor([0.0, 5.0, 10.0, 3.0, 90.0]))
+    shifts = torch.zeros(1, 5, 3)
+    shifts[0, 3, 0] = 4.0
+    poses = Candidates(rotation_from_vector(vectors), shifts, torch.tensor([[0.5, 0.9, 0.6, 0.1, 0.1]]))
+    # The fourth is turned alike, but lies elsewhere.
+    assert without_repeats(poses, 2.0).scores.isfinite().tolist() == [[False, True, False, True, True]]
+    equal = Candidates(poses.rotations[:, :2], torch.zeros(1, 2, 3), torch.ones(1, 2))
+    assert without_repeats(equal, 2.0).scores.isfinite().tolist() == [[True, False]]
+
+
 def test_so_many_are_refined_at_least_where_there_are_so_many() -> None:
-    assert contenders(SCORES, Stage(7, 4, 1, within=0.0, least=2), torch.ones(3)).tolist() == [2, 2, 2]
+    assert contenders(SCORES, Stage(7, 4, 1, within=0.0, least=2), torch.ones(3)).tolist() == [2, 2, 1]
     assert contenders(SCORES[:, :1], Stage(7, 4, 1, least=2), torch.ones(3)).tolist() == [1, 1, 1]
 
 

@@ -23,6 +23,8 @@ from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.geometry.so3 import rotation_from_vector
 from gumnet.types import Rotations, Vectors
 
+_ONE_PEAK_DEGREES = 4.0
+"""Refined candidates closer than this are on one peak: those of a grid are further apart, peaks of low bands wider."""
 _START_DAMPING = 1e-2
 _MAX_STEP_DEGREES = 8.0
 
@@ -61,7 +63,7 @@ class Stage:
 LEAST_SHELLS = 3
 """Shells that a low band has above the lowest that counts, where a high pass leaves out those that it would use."""
 LOW_STAGES = (Stage(7, 64, 1, 6.0, least=32), Stage(7, 16, 3, 3.5, least=6))
-_MIDDLE_STAGES = (Stage(11, 12, 1, 3.5, least=4), Stage(11, 4, 2, 1.2, least=2))
+_MIDDLE_STAGES = (Stage(11, 12, 1, 3.5, least=4), Stage(11, 4, 3, 2.5, least=2))
 """The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
 itself may have missed the top of the highest, and one in the middle band which of the low one are. Shell 7 tells most
 of them apart, and shell 11 nearly all. With 32, 12 and 4 candidates the true pose of one in eight particles of SNR 0.05
@@ -205,6 +207,7 @@ def refine_in_growing_bands(
             rest = before.scores - before.scores[:, :1] + found.scores.amax(dim=1, keepdim=True)
             rest = rest.where(before.scores.isfinite(), -torch.inf)
             found = peaks = replace(found, scores=found.scores.where(found.scores.isfinite(), rest))
+        found = without_repeats(found, comparison.box / stage.shells / 2)
     return Refined(found.best(1), whole, peaks, lowest, judged)
 
 
@@ -219,11 +222,27 @@ def contenders(scores: Tensor, stage: Stage, sharp: Tensor) -> Tensor:
         What scores are multiplied by to be log likelihoods, (n,).
     """
     below = sharp[:, None] * (scores[:, :1] - scores)
-    return (
-        (scores.isfinite() & (below <= stage.within))
-        .sum(dim=1)
-        .clamp(min(stage.least, scores.shape[1]), stage.candidates)
-    )
+    found = scores.isfinite()
+    count = (found & (below <= stage.within)).sum(dim=1).clamp(stage.least, stage.candidates)
+    return torch.minimum(count, found.sum(dim=1)).clamp_min(1)
+
+
+def without_repeats(found: Candidates, shift: float) -> Candidates:
+    """Return candidates (n, k), those of score minus infinity that climbed the peak of one with a higher score.
+
+    Parameters
+    ----------
+    shift
+        Poses that are further apart than this, in voxels, are not on one peak, however close their rotations.
+    """
+    scores = found.scores
+    place = torch.arange(scores.shape[1], device=scores.device)
+    tied = (scores[:, None] == scores[:, :, None]) & (place < place[:, None])
+    higher = (scores[:, None] > scores[:, :, None]) | tied
+    flat = found.rotations.flatten(2)
+    near = (flat @ flat.mT) > 1 + 2 * math.cos(math.radians(_ONE_PEAK_DEGREES))
+    near = near & (torch.cdist(found.shifts, found.shifts) < shift)
+    return replace(found, scores=scores.masked_fill((near & higher).any(dim=2), -torch.inf))
 
 
 def _climbed(
