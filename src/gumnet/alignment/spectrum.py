@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
-from gumnet.geometry.fourier import embed, fast_size, resize, to_fourier
+from gumnet.geometry.fourier import fast_size, resize
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import full_from_half
 from gumnet.types import Rotations, Volumes, Weights
@@ -69,14 +69,12 @@ class TurnedSpectra:
         points = voxel_coordinates(small, device=volumes.device, dtype=volumes.dtype)
         # Trilinear reading of the fine spectrum multiplies the volume by this function; divided out here.
         corrected = volumes / torch.sinc(points / (PADDING * small)).square().prod(dim=-1)
-        fields = [corrected]
+        # Its products are those of a Fourier transform: bfloat16 would ruin them.
+        with torch.autocast(volumes.device.type, enabled=False):
+            spectra = _fine(corrected, shells, gradient)
         if gradient:
-            fields += [corrected * points[..., i] for i in range(3)]
-        spectra = [_fine(field, shells) for field in fields]
-        if gradient:
-            spectra = [spectra[0], *_by_rotation(spectra[1:], shells, small)]
-        channels = [part for spectrum in spectra for part in (spectrum.real, spectrum.imag)]
-        return cls(box, torch.stack(channels, dim=1), full)
+            spectra = torch.cat([spectra[:, :1], _by_rotation(spectra[:, 1:], small)], dim=1)
+        return cls(box, _whole(spectra.flatten(1, 2)), full)
 
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
         return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
@@ -116,8 +114,8 @@ def as_complex(values: Tensor) -> Tensor:
     return torch.complex(values[:, 0], values[:, 1])
 
 
-def _by_rotation(moments: list[Tensor], shells: int, box: int) -> list[Tensor]:
-    """Return the derivatives of fine spectra (n, D, D, D) by a rotation about x, y and z.
+def _by_rotation(moments: Tensor, box: int) -> Tensor:
+    """Return the derivatives of fine spectra by a rotation about x, y and z, (n, 3, 2, D, D, H), as `_fine` gives them.
 
     Turning the reference by a small rotation vector v before R moves ``q = R^-1 k`` by ``q x v``, so the derivative of
     ``A(q)`` by v is ``grad A x q``; and ``grad A`` is ``-2 pi i`` times the spectrum of ``x A``. Both live on the
@@ -126,13 +124,15 @@ def _by_rotation(moments: list[Tensor], shells: int, box: int) -> list[Tensor]:
     Parameters
     ----------
     moments
-        Fine spectra of ``x A``, ``y A`` and ``z A``.
+        Fine spectra of ``x A``, ``y A`` and ``z A``, (n, 3, 2, D, D, H).
     """
-    half = moments[0].shape[-1] // 2
-    axis = torch.arange(-half, half + 1, device=moments[0].device, dtype=moments[0].real.dtype) / (PADDING * box)
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    gx, gy, gz = (-2j * math.pi * moment for moment in moments)
-    return [gy * z - gz * y, gz * x - gx * z, gx * y - gy * x]
+    half = moments.shape[-1] - 1
+    axis = torch.arange(-half, half + 1, device=moments.device, dtype=moments.dtype) * (2 * math.pi / (PADDING * box))
+    z, y, x = axis[:, None, None], axis[:, None], axis[half:]
+    mx, my, mz = moments.unbind(1)
+    turned = torch.stack([my * z - mz * y, mz * x - mx * z, mx * y - my * x], dim=1)
+    # Times -i.
+    return torch.stack([turned[:, :, 1], -turned[:, :, 0]], dim=2)
 
 
 def _sample(grid: Tensor, positions: Tensor) -> Tensor:
@@ -143,15 +143,61 @@ def _sample(grid: Tensor, positions: Tensor) -> Tensor:
     return sampled[:, :, 0]
 
 
-def _fine(volumes: Volumes, shells: int) -> Tensor:
-    """Return the centred spectra (n, D, D, D) of volumes padded to PADDING boxes, cut to what ``shells`` need."""
+def _fine(volumes: Volumes, shells: int, moments: bool) -> Tensor:
+    """Return half of the centred spectra of volumes padded to PADDING boxes, cut to what ``shells`` need.
+
+    By products with the waves of the wanted frequencies, an axis each: an FFT of the padded box transforms zeros,
+    gives frequencies that are not wanted, and in an order that is not. The moments share the axes that they have alike.
+
+    Parameters
+    ----------
+    moments
+        Whether the spectra of x, y and z times the volumes are wanted too.
+
+    Returns
+    -------
+    Tensor
+        Real and imaginary parts, (n, 1 or 4, 2, D, D, H), at kx of 0 or more, H of them.
+    """
     box = volumes.shape[-1]
-    fine_box = PADDING * box
-    spectra = to_fourier(embed(volumes, fine_box))
     # One point beyond the highest frequency, so that every read lies between two points.
-    half = min(PADDING * (shells + 1), fine_box // 2)
-    index = torch.arange(-half, half + 1, device=volumes.device)
-    forward, backward = index % fine_box, (-index) % fine_box
-    positive = spectra[..., forward[:, None], forward[None, :], : half + 1]
-    mirrored = spectra[..., backward[:, None], backward[None, :], 1 : half + 1].flip(-1).conj()
-    return torch.cat([mirrored, positive], dim=-1)
+    half = min(PADDING * (shells + 1), PADDING * box // 2)
+    points = torch.arange(box, device=volumes.device) - box // 2
+    turns = torch.outer(torch.arange(-half, half + 1, device=volumes.device), points) % (PADDING * box)
+    angle = (turns * (2 * math.pi / (PADDING * box))).to(volumes.dtype)
+    waves = torch.stack([angle.cos(), -angle.sin()])
+    powers = [waves, waves * points] if moments else [waves]
+
+    def along_z(values: Tensor, waves: Tensor) -> Tensor:
+        # (n, z, 2, D, H): a number and its waves multiply as matrices of their parts, the parts of z inmost.
+        cosine, sine = waves
+        matrix = torch.stack([torch.stack([cosine, -sine], dim=-1), torch.stack([sine, cosine], dim=-1)])
+        found = matrix.flatten(2).flatten(0, 1) @ values.flatten(3).flatten(1, 2)
+        return found.unflatten(-1, values.shape[3:]).unflatten(1, (2, -1))
+
+    def along_y(values: Tensor, waves: Tensor) -> Tensor:
+        # (n, z, 2, y, H)
+        cosine, sine = waves
+        matrix = torch.cat([torch.cat([cosine, -sine], dim=1), torch.cat([sine, cosine], dim=1)])
+        return (matrix @ values.flatten(2, 3)).unflatten(2, (2, -1))
+
+    def along_x(waves: Tensor) -> Tensor:
+        # (n, z, y, x)
+        wanted = waves[:, half:].flatten(0, 1)
+        return (volumes @ wanted.mT).unflatten(-1, (2, -1)).transpose(2, 3).contiguous()
+
+    plain_x = along_x(powers[0])
+    plain = along_y(plain_x, powers[0])
+    fields = [along_z(plain, powers[0])]
+    if moments:
+        fields.append(along_z(along_y(along_x(powers[1]), powers[0]), powers[0]))
+        fields.append(along_z(along_y(plain_x, powers[1]), powers[0]))
+        fields.append(along_z(plain, powers[1]))
+    return torch.stack(fields, dim=1)
+
+
+def _whole(halves: Tensor) -> Tensor:
+    """Return whole spectra (n, c, D, D, D), c real and imaginary parts in turn, of those at kx of 0 or more."""
+    mirrored = halves[..., 1:].flip(-3, -2, -1)
+    mirrored[:, 1::2] *= -1
+    return torch.cat([mirrored, halves], dim=-1)
