@@ -168,23 +168,25 @@ def _fine(volumes: Volumes, shells: int, moments: bool) -> Tensor:
     waves = torch.stack([angle.cos(), -angle.sin()])
     powers = [waves, waves * points] if moments else [waves]
 
-    def along_z(values: Tensor, waves: Tensor) -> Tensor:
-        # (n, z, 2, D, H): a number and its waves multiply as matrices of their parts, the parts of z inmost.
-        cosine, sine = waves
-        matrix = torch.stack([torch.stack([cosine, -sine], dim=-1), torch.stack([sine, cosine], dim=-1)])
-        found = matrix.flatten(2).flatten(0, 1) @ values.flatten(3).flatten(1, 2)
-        return found.unflatten(-1, values.shape[3:]).unflatten(1, (2, -1))
+    n, d, h = len(volumes), 2 * half + 1, half + 1
+
+    # A number and its waves multiply as matrices of their real and imaginary parts.
+    def along_x(waves: Tensor) -> Tensor:
+        """Return (n, z, 2, y, H) of the volumes."""
+        found = volumes @ waves[:, half:].flatten(0, 1).mT
+        return found.reshape(n, box, box, 2, h).transpose(2, 3).contiguous()
 
     def along_y(values: Tensor, waves: Tensor) -> Tensor:
-        # (n, z, 2, y, H)
+        """Return (n, z, 2, D, H) of (n, z, 2, y, H)."""
         cosine, sine = waves
         matrix = torch.cat([torch.cat([cosine, -sine], dim=1), torch.cat([sine, cosine], dim=1)])
-        return (matrix @ values.flatten(2, 3)).unflatten(2, (2, -1))
+        return (matrix @ values.reshape(n, box, 2 * box, h)).reshape(n, box, 2, d, h)
 
-    def along_x(waves: Tensor) -> Tensor:
-        # (n, z, y, x)
-        wanted = waves[:, half:].flatten(0, 1)
-        return (volumes @ wanted.mT).unflatten(-1, (2, -1)).transpose(2, 3).contiguous()
+    def along_z(values: Tensor, waves: Tensor) -> Tensor:
+        """Return (n, 2, D, D, H) of (n, z, 2, D, H), whose parts lie inmost of z."""
+        cosine, sine = waves
+        matrix = torch.stack([torch.stack([cosine, -sine], dim=-1), torch.stack([sine, cosine], dim=-1)])
+        return (matrix.reshape(2 * d, 2 * box) @ values.reshape(n, 2 * box, d * h)).reshape(n, 2, d, d, h)
 
     plain_x = along_x(powers[0])
     plain = along_y(plain_x, powers[0])
