@@ -41,7 +41,7 @@ def test_those_are_refined_whose_log_likelihood_is_within_reach_of_the_best() ->
 
 def test_of_those_on_one_peak_the_highest_is_kept() -> None:
     vectors = torch.zeros(1, 5, 3)
-    vectors[0, :, 2] = torch.deg2rad(torch.tensor([0.0, 5.0, 10.0, 3.0, 90.0]))
+    vectors[0, :, 2] = torch.deg2rad(torch.tensor([0.0, 3.0, 6.0, 1.0, 90.0]))
     shifts = torch.zeros(1, 5, 3)
     shifts[0, 3, 0] = 4.0
     poses = Candidates(rotation_from_vector(vectors), shifts, torch.tensor([[0.5, 0.9, 0.6, 0.1, 0.1]]))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
+from gumnet.alignment.corners import Corners
 from gumnet.geometry.fourier import fast_size, resize
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import full_from_half
@@ -74,7 +75,7 @@ class TurnedSpectra:
             spectra = _fine(corrected, shells, gradient)
         if gradient:
             spectra = torch.cat([spectra[:, :1], _by_rotation(spectra[:, 1:], small)], dim=1)
-        return cls(box, _whole(spectra.flatten(1, 2)), full)
+        return cls(box, _whole(spectra.flatten(1, 2), inmost=gradient and volumes.device.type == "cpu"), full)
 
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
         return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
@@ -103,7 +104,12 @@ class TurnedSpectra:
         # q = R^T k
         q = torch.einsum("mj,nrji->nrmi", band.frequencies.to(rotations), rotations)
         half = self.fine.shape[-1] // 2
-        values = _sample(self.fine, q * (PADDING * self.box / half))
+        inmost = self.fine.permute(0, 2, 3, 4, 1)
+        if inmost.is_contiguous() and self.fine.shape[1] > 2 and not self.fine.requires_grad:
+            # Several channels that lie side by side are read as rows, two to three times as fast.
+            values = _rows(inmost, q * (PADDING * self.box))
+        else:
+            values = _sample(self.fine, q * (PADDING * self.box / half))
         if self.transfer is None:
             return values, None
         return values, _sample(self.transfer, q * (self.box / (self.transfer.shape[-1] // 2)))[:, 0]
@@ -198,8 +204,27 @@ def _fine(volumes: Volumes, shells: int, moments: bool) -> Tensor:
     return torch.stack(fields, dim=1)
 
 
-def _whole(halves: Tensor) -> Tensor:
-    """Return whole spectra (n, c, D, D, D), c real and imaginary parts in turn, of those at kx of 0 or more."""
+def _whole(halves: Tensor, *, inmost: bool) -> Tensor:
+    """Return whole spectra (n, c, D, D, D), c real and imaginary parts in turn, of those at kx of 0 or more.
+
+    Parameters
+    ----------
+    inmost
+        Whether the channels of a point lie side by side in memory.
+    """
     mirrored = halves[..., 1:].flip(-3, -2, -1)
     mirrored[:, 1::2] *= -1
-    return torch.cat([mirrored, halves], dim=-1)
+    if not inmost:
+        return torch.cat([mirrored, halves], dim=-1)
+    n, c, d = halves.shape[:3]
+    whole = halves.new_empty(n, d, d, d, c).permute(0, 4, 1, 2, 3)
+    whole[..., : d // 2], whole[..., d // 2 :] = mirrored, halves
+    return whole
+
+
+def _rows(grids: Tensor, positions: Tensor) -> Tensor:
+    """Return (n, c, r, M) of grids (n, D, D, D, c) at positions (n, r, M, 3) in steps from their centres."""
+    side, (n, r, m) = grids.shape[1], positions.shape[:3]
+    points = positions.reshape(n, r * m, 3) + side // 2
+    found = [Corners.of(own.mT, side).read(grid.flatten(0, 2)) for grid, own in zip(grids, points, strict=True)]
+    return torch.stack([values.mT.reshape(-1, r, m) for values in found])
