@@ -29,7 +29,7 @@ _START_DAMPING = 1e-2
 _MAX_STEP_DEGREES = 8.0
 
 
-_AT_ONCE = 64
+CANDIDATES_AT_ONCE = 64
 """Candidates that are refined together on a CPU, at most, or those of one particle: what is computed on the way then
 stays in its cache. A GPU takes all at once."""
 
@@ -287,7 +287,7 @@ def _together(counts: Tensor) -> Iterator[slice]:
         return
     first, widths = 0, counts.tolist()
     for i in range(1, len(widths) + 1):
-        if i == len(widths) or widths[i] != widths[first] or (i + 1 - first) * widths[first] > _AT_ONCE:
+        if i == len(widths) or widths[i] != widths[first] or (i + 1 - first) * widths[first] > CANDIDATES_AT_ONCE:
             yield slice(first, i)
             first = i
 
