@@ -3,7 +3,7 @@
     python benchmarks/temper.py --pairs 60
 
 For several factors and levels of noise: how many poses are given 90 % or more, and how many of those are right to
-15 degrees. The factor in use is `gumnet.alignment.confidence.TEMPER`; no complex that a benchmark reports takes part.
+15 degrees. The factor in use is `gumnet.alignment.likelihood.TEMPER`; no complex that a benchmark reports takes part.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import torch
 from common import keep
 
 import gumnet
-from gumnet.alignment.confidence import RIGHT_DEGREES, TEMPER, log_likelihoods, posterior
+from gumnet.alignment.confidence import RIGHT_DEGREES, log_likelihoods, posterior
 from gumnet.alignment.exhaustive import CANDIDATES, SEPARATION_DEGREES, STEPS
 from gumnet.alignment.grid_search import search
+from gumnet.alignment.likelihood import TEMPER
 from gumnet.alignment.refine import refine_in_growing_bands
 from gumnet.alignment.score import Comparison
 from gumnet.geometry.so3 import angular_distance_degrees
 from gumnet.simulation.phantom import phantoms
 
 MAX_SHIFT = 6.4
-FACTORS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)
+FACTORS = (0.25, 0.35, 0.42, 0.5, 0.6, 0.7, 1.0)
 LEVELS: tuple[tuple[float, Literal["coloured", "white"]], ...] = (
     (0.3, "coloured"),
     (0.2, "coloured"),

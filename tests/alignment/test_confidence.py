@@ -7,7 +7,8 @@ import torch
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.band import Band
-from gumnet.alignment.confidence import TEMPER, log_likelihoods, posterior
+from gumnet.alignment.confidence import log_likelihoods, posterior
+from gumnet.alignment.likelihood import TEMPER
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector

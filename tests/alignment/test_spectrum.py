@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from gumnet.alignment.band import Band
-from gumnet.alignment.spectrum import TurnedSpectra, transfer_of
+from gumnet.alignment.spectrum import PADDING, TurnedSpectra, transfer_of
 from gumnet.geometry.so3 import random_rotations, rotation_from_vector
 from gumnet.geometry.wedge import missing_wedge, rotate_weights
 from tests.oracles.gaussians import density, spectrum
@@ -63,3 +65,21 @@ def test_weights_of_next_to_nothing_count_as_not_observed() -> None:
     assert transfer is not None
     assert transfer[0, 0, 0, 0] == 0
     assert transfer[0, 1, 0, 0] == 2
+
+
+@pytest.mark.parametrize(("box", "shells"), [(16, 7), (15, 6)])
+def test_fine_spectra_are_those_of_the_padded_box(box: int, shells: int, generator: torch.Generator) -> None:
+    volume = torch.randn(2, box, box, box, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        fine = TurnedSpectra.of(volume, None, shells, gradient=True).fine
+    half = fine.shape[-1] // 2
+    points = ((torch.arange(box) - box // 2) / (PADDING * box)).double()
+    angle = -2 * math.pi * torch.arange(-half, half + 1)[:, None] * points
+    waves = torch.polar(torch.ones_like(angle), angle)
+    sinc = torch.sinc(points).square()
+    corrected = volume.double() / (sinc[:, None, None] * sinc[:, None] * sinc)
+    exact = torch.einsum("nzyx,az,by,cx->nabc", corrected.to(waves.dtype), waves, waves, waves)
+    torch.testing.assert_close(torch.complex(fine[:, 0], fine[:, 1]).to(exact.dtype), exact, atol=1e-3, rtol=1e-4)
+    # The derivatives are of real functions too: the spectrum at -k is the conjugate of that at k.
+    torch.testing.assert_close(fine[:, 0::2], fine[:, 0::2].flip(-3, -2, -1), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(fine[:, 1::2], -fine[:, 1::2].flip(-3, -2, -1), atol=1e-3, rtol=1e-4)

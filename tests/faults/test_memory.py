@@ -28,7 +28,7 @@ def test_align_stays_below_the_memory_that_info_says(
     particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", str(particles), "--memory", "0.54"]) == 0
-    assert "memory to align: 0.5 GB, 2 particles at a time\n" in capsys.readouterr().out
+    assert "memory to align: 0.5 GB, 5 particles at a time\n" in capsys.readouterr().out
     reference = particles / "truth_structures" / "structure_1.mrc"
     given = ["align", str(particles), "--reference", str(reference), "--out", str(tmp_path / "out.star")]
     assert peak_bytes([*given, "--memory", "0.54"]) < 0.54e9

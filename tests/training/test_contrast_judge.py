@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gumnet.alignment.exhaustive import UNREFINED
+from gumnet.alignment.refine import LOW_STAGES
 from gumnet.alignment.score import Candidates, rescored
 from gumnet.devices import seeded
 from gumnet.errors import InputError
@@ -121,7 +123,7 @@ def test_on_the_search_it_is_given_what_the_search_finds(tmp_path) -> None:
         refined.append(given.shells == NETWORK.shells)
         # A grid has few poses near the truth; refined, several may stand on its peak.
         assert refined[-1] or int(given.right.sum()) < 0.3 * given.right.numel()
-        assert given.poses.scores.shape[1] == (12 if refined[-1] else 32)
+        assert given.poses.scores.shape[1] == (LOW_STAGES[-1].candidates if refined[-1] else UNREFINED)
     assert len(set(refined)) == 2, "both kinds of steps"
     got = judge_loss(model, cleaned, views, BOTH, given)
     assert float(got.found) == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ _NOISE_RADIUS = 0.5
 """Beyond this radius, in boxes, a volume holds noise and neighbours but little of its particle."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Band:
     """The coefficients of the shells 1 ... ``shells``, one of each Friedel pair.
 
@@ -47,6 +48,7 @@ class Band:
     shell: Tensor
 
     @classmethod
+    @lru_cache(maxsize=32)
     def up_to(cls, box: int, shells: int, device: torch.device | str = "cpu") -> Band:
         """Return the band of shells 1 ... ``shells`` of a box of N voxels; the Nyquist frequency is left out."""
         shells = max(1, min(shells, (box - 1) // 2))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.refine import stages
+from gumnet.alignment.refine import CANDIDATES_AT_ONCE, stages
 from gumnet.alignment.spectrum import PADDING
 from gumnet.errors import InputError
 
@@ -75,9 +75,9 @@ def batch_size_for(
         budget = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     else:
         budget = DEFAULT_MEMORY_GIGABYTES * 1e9
-    fixed, each = _needs(options, box, shared_reference)
-    if memory_gigabytes is not None and fixed + each > budget:
-        raise _too_little(memory_gigabytes, reserved + workers * (fixed + each), box)
+    fixed, each, one = _needs(options, box, shared_reference, device.type)
+    if memory_gigabytes is not None and fixed + one > budget:
+        raise _too_little(memory_gigabytes, reserved + workers * (fixed + one), box)
     return int(max(1, min(_MOST[device.type], (budget - fixed) // each)))
 
 
@@ -134,9 +134,9 @@ def shares_of(
     """
     if memory_gigabytes is None or device.type == "cuda":
         return Shares(KEPT_GIGABYTES if keepers else 0.0, memory_gigabytes)
-    fixed, each = _needs(options, box, shared_reference=True)
+    fixed, _, one = _needs(options, box, True, device.type)
     needed = (
-        table_bytes(particles) + (_PROGRAM_BYTES if workers > 1 else 0) + workers * (fixed + each) + besides + before
+        table_bytes(particles) + (_PROGRAM_BYTES if workers > 1 else 0) + workers * (fixed + one) + besides + before
     )
     left = memory_gigabytes * 1e9 - needed
     if left < 0:
@@ -146,9 +146,9 @@ def shares_of(
 
 
 def peak_bytes(options: AlignerOptions, box: int, size: int, *, shared_reference: bool) -> float:
-    """Return what alignment takes in batches of ``size`` particles, in bytes, the program itself included."""
-    fixed, each = _needs(options, box, shared_reference)
-    return fixed + size * each
+    """Return what alignment takes in batches of ``size`` particles on a CPU, in bytes, the program itself included."""
+    fixed, each, one = _needs(options, box, shared_reference, "cpu")
+    return fixed + (max(one, size * each) if size else 0.0)
 
 
 def table_bytes(particles: int) -> float:
@@ -156,14 +156,23 @@ def table_bytes(particles: int) -> float:
     return _BYTES_A_ROW * particles
 
 
-def _needs(options: AlignerOptions, box: int, shared_reference: bool) -> tuple[float, float]:
-    """Return the bytes that alignment takes for anything, and those for each particle of a batch."""
+def _needs(options: AlignerOptions, box: int, shared_reference: bool, device: str) -> tuple[float, float, float]:
+    """Return the bytes that alignment takes for anything, those for each particle of a batch, and those of one alone.
+
+    Stages of many candidates take their bytes once on a CPU, which refines a particle at a time there.
+    """
     shells = options.max_shell(box)
     plan = stages(shells, options.min_shell(box))
-    coefficients = max(stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan)
+    coefficients = [stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan]
+    at_once = [
+        c
+        for c, stage in zip(coefficients, plan, strict=True)
+        if device != "cpu" or stage.candidates < CANDIDATES_AT_ONCE
+    ]
     # Eight real channels on a grid twice as fine.
     spectrum = _COPIES * 8 * 4 * min(2 * PADDING * (shells + 1) + 1, PADDING * box + 1) ** 3
-    volumes = 10 * 4 * box**3
-    each = coefficients * _BYTES_A_COEFFICIENT + volumes + (0 if shared_reference else spectrum)
+    others = 10 * 4 * box**3 + (0 if shared_reference else spectrum)
+    each = max(at_once) * _BYTES_A_COEFFICIENT + others
+    one = max(coefficients) * _BYTES_A_COEFFICIENT + others
     fixed = _PROGRAM_BYTES + (spectrum if shared_reference else 0)
-    return fixed, each
+    return fixed, each, one

@@ -1,13 +1,4 @@
-"""How sure a pose is: the posterior over the peaks of the search, from the likelihood of each.
-
-For ``A = S + noise`` of power N_a and ``B = S + noise`` of power N_b, Gaussian and independent from coefficient to
-coefficient, the logarithm of "B is A in this pose" over "B is something else" is, as far as it depends on the pose,
-
-    sum over Friedel pairs of 2 S / (N_a N_b + S (N_a + N_b)) Re(A conj(B)),
-
-twice the numerator of the score, whose shell weights are these factors. The score divides it by norms that hardly
-depend on the pose, so twice the score times the norms at the best pose stands for it. Real coefficients are neither
-independent nor are their powers known, only estimated from the same two volumes: `TEMPER` accounts for both.
+"""How sure a pose is: the posterior over the peaks of the search, from the likelihood of each (`likelihood`).
 
 Two conditions come with it. The particle is of the reference's structure: another structure, or a false particle, has a
 pose that fits it best as well, and only its low score tells. And the true pose is among those that were searched: of a
@@ -21,36 +12,31 @@ import math
 import torch
 from torch import Tensor
 
-from gumnet.alignment.band import Band
+from gumnet.alignment.likelihood import sharpness
 from gumnet.alignment.refine import normal_equations
-from gumnet.alignment.score import Candidates, Comparison, norms, read_at
+from gumnet.alignment.score import Candidates, Comparison
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.geometry.so3 import angular_distance_degrees
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.types import Rotations
 
-TEMPER = 0.35
-"""What the log likelihood is multiplied by. Chosen once on simulated pairs of built-in phantoms and kept: see
-docs/benchmarks.md for how often poses of 90 % are right on complexes that had no part in the choice."""
 RIGHT_DEGREES = 15.0
 """A rotation counts as right within this angle: refinement finds the same peak from there."""
 _SAME_DEGREES = 10.0
 """Peaks closer than this to a higher one are that one, climbed twice or not to the top."""
 
 
-def log_likelihoods(comparison: Comparison, peaks: Candidates, shells: int) -> Tensor:
+def log_likelihoods(
+    comparison: Comparison, peaks: Candidates, shells: int, turned: TurnedSpectra | None = None
+) -> Tensor:
     """Return the tempered log likelihood (n, k) of poses whose scores are those of the shells up to ``shells``.
 
-    Up to a constant for each particle: differences count.
+    Up to a constant for each particle: differences count. The reference need not be made again where ``turned`` is it,
+    for these shells or more.
     """
-    if comparison.sharpness is not None:
-        return comparison.sharpness[:, None] * torch.where(peaks.scores.isfinite(), peaks.scores, -torch.inf)
-    band = Band.up_to(comparison.box, shells, comparison.reference.device)
-    best = peaks.best(1)
-    values, transfer = read_at(comparison.turned_reference(band.shells), best.rotations, band)
-    norm = norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, comparison.within(band))
     # Places that were struck out and never scored have none.
-    return 2 * TEMPER * norm * torch.where(peaks.scores.isfinite(), peaks.scores, -torch.inf)
+    scores = torch.where(peaks.scores.isfinite(), peaks.scores, -torch.inf)
+    return sharpness(comparison, peaks, shells, turned)[:, None] * scores
 
 
 def posterior(

@@ -40,9 +40,9 @@ class Corners:
     def of(cls, points: Tensor, side: int) -> Corners:
         """Return the corners about points (3, p), (x, y, z) in steps of the grid from its first corner.
 
-        All points lie at 0 ... D - 1 in each direction, and below D - 1.
+        All points lie at 0 ... D - 1 in each direction, to rounding.
         """
-        below = points.floor()
+        below = points.floor().clamp_(0, side - 2)
         above = points - below
         under = 1 - above
         first = (below[0] + below[1] * side + below[2] * (side * side)).int()

@@ -91,7 +91,7 @@ def finish(
         return poses
     likelihoods = refined.judged
     if likelihoods is None:
-        likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells)
+        likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells, refined.turned)
     confidences, spreads = posterior(refined.peaks, likelihoods, refined.best.rotations[:, 0], options.symmetry)
     local = local_spread_degrees(comparison, refined.best, shells, refined.turned)
     spreads = torch.hypot(spreads, local).clamp(max=180.0)
@@ -113,10 +113,14 @@ def _unrefined(comparison: Comparison, found: Candidates, shells: int, found_she
 
 def _within(
     options: AlignerOptions, prior: Poses | None, device: torch.device
-) -> Callable[[Rotations], Rotations] | None:
-    """Return what puts rotations (n, k, 3, 3) back into the range about the priors, if one was given."""
+) -> Callable[[Rotations, slice], Rotations] | None:
+    """Return what puts rotations (m, k, 3, 3) of some rows back into the range about the priors, if one was given."""
     near = options.near
     if near is None or prior is None:
         return None
     about = prior.rotations.to(device, torch.float32)[:, None]
-    return lambda rotations: about @ near.clamped(about.mT @ rotations)
+
+    def clamped(rotations: Rotations, rows: slice) -> Rotations:
+        return about[rows] @ near.clamped(about[rows].mT @ rotations)
+
+    return clamped

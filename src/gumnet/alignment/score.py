@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import roma
@@ -148,6 +148,21 @@ class Comparison:
     def __len__(self) -> int:
         return len(self.spectra)
 
+    def __getitem__(self, rows: slice) -> Comparison:
+        def some(values: Tensor) -> Tensor:
+            # What all particles share stays as it is.
+            return values if len(values) == 1 else values[rows]
+
+        return Comparison(
+            some(self.reference),
+            None if self.reference_transfer is None else some(self.reference_transfer),
+            self.spectra[rows],
+            None if self.transfer is None else some(self.transfer),
+            self.shell_weights[rows],
+            None if self.sharpness is None else self.sharpness[rows],
+            None if self.judging is None else replace(self.judging, described=self.judging.described[rows]),
+        )
+
     def turned_reference(self, shells: int, *, gradient: bool = False) -> TurnedSpectra:
         """Return the reference (1 or n) ready to be turned, up to shell ``shells``."""
         return TurnedSpectra.of(self.reference, self.reference_transfer, shells, gradient=gradient)
@@ -248,17 +263,21 @@ def read_at(turned: TurnedSpectra, rotations: Rotations, band: Band) -> tuple[Te
     return values, None if transfer is None else transfer.reshape(n, r, -1)
 
 
-def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Candidates:
-    """Return the same poses with the scores that they have in the shells up to ``shells``."""
-    band = Band.up_to(comparison.box, shells, comparison.reference.device)
-    data = comparison.within(band)
-    values, transfer = read_at(comparison.turned_reference(band.shells), candidates.rotations, band)
-    model = as_complex(values) * phases(band, candidates.shifts)
+def scores_at(turned: TurnedSpectra, data: BandData, rotations: Rotations, shifts: Vectors) -> Tensor:
+    """Return the scores (n, k) of poses (n, k) of a reference, (1 or n), without derivatives."""
+    values, transfer = read_at(turned, rotations, data.band)
+    model = as_complex(values) * phases(data.band, shifts)
     if transfer is not None:
         model = model * transfer
     numerator = (model * data.matched[:, None]).real.sum(dim=-1)
-    power = values[:, 0] ** 2 + values[:, 1] ** 2
-    return Candidates(candidates.rotations, candidates.shifts, numerator / norms(power, transfer, data))
+    return numerator / norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, data)
+
+
+def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Candidates:
+    """Return the same poses with the scores that they have in the shells up to ``shells``."""
+    data = comparison.within(Band.up_to(comparison.box, shells, comparison.reference.device))
+    turned = comparison.turned_reference(data.band.shells)
+    return replace(candidates, scores=scores_at(turned, data, candidates.rotations, candidates.shifts))
 
 
 def whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
-from gumnet.geometry.fourier import embed, fast_size, resize, to_fourier
+from gumnet.alignment.corners import Corners
+from gumnet.geometry.fourier import fast_size, resize
 from gumnet.geometry.warp import voxel_coordinates
 from gumnet.geometry.wedge import full_from_half
 from gumnet.types import Rotations, Volumes, Weights
@@ -69,17 +70,20 @@ class TurnedSpectra:
         points = voxel_coordinates(small, device=volumes.device, dtype=volumes.dtype)
         # Trilinear reading of the fine spectrum multiplies the volume by this function; divided out here.
         corrected = volumes / torch.sinc(points / (PADDING * small)).square().prod(dim=-1)
-        fields = [corrected]
+        # Its products are those of a Fourier transform: bfloat16 would ruin them.
+        with torch.autocast(volumes.device.type, enabled=False):
+            spectra = _fine(corrected, shells, gradient)
         if gradient:
-            fields += [corrected * points[..., i] for i in range(3)]
-        spectra = [_fine(field, shells) for field in fields]
-        if gradient:
-            spectra = [spectra[0], *_by_rotation(spectra[1:], shells, small)]
-        channels = [part for spectrum in spectra for part in (spectrum.real, spectrum.imag)]
-        return cls(box, torch.stack(channels, dim=1), full)
+            spectra = torch.cat([spectra[:, :1], _by_rotation(spectra[:, 1:], small)], dim=1)
+        return cls(box, _whole(spectra.flatten(1, 2), inmost=gradient and volumes.device.type == "cpu"), full)
 
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
         return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
+
+    @property
+    def plain(self) -> TurnedSpectra:
+        """The spectra without their derivatives, which take most of the time of a read."""
+        return TurnedSpectra(self.box, self.fine[:, :2], self.transfer)
 
     def read(self, rotations: Rotations, band: Band) -> tuple[Tensor, Tensor | None]:
         """Return the spectra of the volumes turned by R at the frequencies of a band, and their transfer.
@@ -100,7 +104,12 @@ class TurnedSpectra:
         # q = R^T k
         q = torch.einsum("mj,nrji->nrmi", band.frequencies.to(rotations), rotations)
         half = self.fine.shape[-1] // 2
-        values = _sample(self.fine, q * (PADDING * self.box / half))
+        inmost = self.fine.permute(0, 2, 3, 4, 1)
+        if inmost.is_contiguous() and self.fine.shape[1] > 2 and not self.fine.requires_grad:
+            # Several channels that lie side by side are read as rows, two to three times as fast.
+            values = _rows(inmost, q * (PADDING * self.box))
+        else:
+            values = _sample(self.fine, q * (PADDING * self.box / half))
         if self.transfer is None:
             return values, None
         return values, _sample(self.transfer, q * (self.box / (self.transfer.shape[-1] // 2)))[:, 0]
@@ -111,8 +120,8 @@ def as_complex(values: Tensor) -> Tensor:
     return torch.complex(values[:, 0], values[:, 1])
 
 
-def _by_rotation(moments: list[Tensor], shells: int, box: int) -> list[Tensor]:
-    """Return the derivatives of fine spectra (n, D, D, D) by a rotation about x, y and z.
+def _by_rotation(moments: Tensor, box: int) -> Tensor:
+    """Return the derivatives of fine spectra by a rotation about x, y and z, (n, 3, 2, D, D, H), as `_fine` gives them.
 
     Turning the reference by a small rotation vector v before R moves ``q = R^-1 k`` by ``q x v``, so the derivative of
     ``A(q)`` by v is ``grad A x q``; and ``grad A`` is ``-2 pi i`` times the spectrum of ``x A``. Both live on the
@@ -121,13 +130,15 @@ def _by_rotation(moments: list[Tensor], shells: int, box: int) -> list[Tensor]:
     Parameters
     ----------
     moments
-        Fine spectra of ``x A``, ``y A`` and ``z A``.
+        Fine spectra of ``x A``, ``y A`` and ``z A``, (n, 3, 2, D, D, H).
     """
-    half = moments[0].shape[-1] // 2
-    axis = torch.arange(-half, half + 1, device=moments[0].device, dtype=moments[0].real.dtype) / (PADDING * box)
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    gx, gy, gz = (-2j * math.pi * moment for moment in moments)
-    return [gy * z - gz * y, gz * x - gx * z, gx * y - gy * x]
+    half = moments.shape[-1] - 1
+    axis = torch.arange(-half, half + 1, device=moments.device, dtype=moments.dtype) * (2 * math.pi / (PADDING * box))
+    z, y, x = axis[:, None, None], axis[:, None], axis[half:]
+    mx, my, mz = moments.unbind(1)
+    turned = torch.stack([my * z - mz * y, mz * x - mx * z, mx * y - my * x], dim=1)
+    # Times -i.
+    return torch.stack([turned[:, :, 1], -turned[:, :, 0]], dim=2)
 
 
 def _sample(grid: Tensor, positions: Tensor) -> Tensor:
@@ -138,15 +149,82 @@ def _sample(grid: Tensor, positions: Tensor) -> Tensor:
     return sampled[:, :, 0]
 
 
-def _fine(volumes: Volumes, shells: int) -> Tensor:
-    """Return the centred spectra (n, D, D, D) of volumes padded to PADDING boxes, cut to what ``shells`` need."""
+def _fine(volumes: Volumes, shells: int, moments: bool) -> Tensor:
+    """Return half of the centred spectra of volumes padded to PADDING boxes, cut to what ``shells`` need.
+
+    By products with the waves of the wanted frequencies, an axis each: an FFT of the padded box transforms zeros,
+    gives frequencies that are not wanted, and in an order that is not. The moments share the axes that they have alike.
+
+    Parameters
+    ----------
+    moments
+        Whether the spectra of x, y and z times the volumes are wanted too.
+
+    Returns
+    -------
+    Tensor
+        Real and imaginary parts, (n, 1 or 4, 2, D, D, H), at kx of 0 or more, H of them.
+    """
     box = volumes.shape[-1]
-    fine_box = PADDING * box
-    spectra = to_fourier(embed(volumes, fine_box))
     # One point beyond the highest frequency, so that every read lies between two points.
-    half = min(PADDING * (shells + 1), fine_box // 2)
-    index = torch.arange(-half, half + 1, device=volumes.device)
-    forward, backward = index % fine_box, (-index) % fine_box
-    positive = spectra[..., forward[:, None], forward[None, :], : half + 1]
-    mirrored = spectra[..., backward[:, None], backward[None, :], 1 : half + 1].flip(-1).conj()
-    return torch.cat([mirrored, positive], dim=-1)
+    half = min(PADDING * (shells + 1), PADDING * box // 2)
+    points = torch.arange(box, device=volumes.device) - box // 2
+    turns = torch.outer(torch.arange(-half, half + 1, device=volumes.device), points) % (PADDING * box)
+    angle = (turns * (2 * math.pi / (PADDING * box))).to(volumes.dtype)
+    waves = torch.stack([angle.cos(), -angle.sin()])
+    powers = [waves, waves * points] if moments else [waves]
+
+    n, d, h = len(volumes), 2 * half + 1, half + 1
+
+    # A number and its waves multiply as matrices of their real and imaginary parts.
+    def along_x(waves: Tensor) -> Tensor:
+        """Return (n, z, 2, y, H) of the volumes."""
+        found = volumes @ waves[:, half:].flatten(0, 1).mT
+        return found.reshape(n, box, box, 2, h).transpose(2, 3).contiguous()
+
+    def along_y(values: Tensor, waves: Tensor) -> Tensor:
+        """Return (n, z, 2, D, H) of (n, z, 2, y, H)."""
+        cosine, sine = waves
+        matrix = torch.cat([torch.cat([cosine, -sine], dim=1), torch.cat([sine, cosine], dim=1)])
+        return (matrix @ values.reshape(n, box, 2 * box, h)).reshape(n, box, 2, d, h)
+
+    def along_z(values: Tensor, waves: Tensor) -> Tensor:
+        """Return (n, 2, D, D, H) of (n, z, 2, D, H), whose parts lie inmost of z."""
+        cosine, sine = waves
+        matrix = torch.stack([torch.stack([cosine, -sine], dim=-1), torch.stack([sine, cosine], dim=-1)])
+        return (matrix.reshape(2 * d, 2 * box) @ values.reshape(n, 2 * box, d * h)).reshape(n, 2, d, d, h)
+
+    plain_x = along_x(powers[0])
+    plain = along_y(plain_x, powers[0])
+    fields = [along_z(plain, powers[0])]
+    if moments:
+        fields.append(along_z(along_y(along_x(powers[1]), powers[0]), powers[0]))
+        fields.append(along_z(along_y(plain_x, powers[1]), powers[0]))
+        fields.append(along_z(plain, powers[1]))
+    return torch.stack(fields, dim=1)
+
+
+def _whole(halves: Tensor, *, inmost: bool) -> Tensor:
+    """Return whole spectra (n, c, D, D, D), c real and imaginary parts in turn, of those at kx of 0 or more.
+
+    Parameters
+    ----------
+    inmost
+        Whether the channels of a point lie side by side in memory.
+    """
+    mirrored = halves[..., 1:].flip(-3, -2, -1)
+    mirrored[:, 1::2] *= -1
+    if not inmost:
+        return torch.cat([mirrored, halves], dim=-1)
+    n, c, d = halves.shape[:3]
+    whole = halves.new_empty(n, d, d, d, c).permute(0, 4, 1, 2, 3)
+    whole[..., : d // 2], whole[..., d // 2 :] = mirrored, halves
+    return whole
+
+
+def _rows(grids: Tensor, positions: Tensor) -> Tensor:
+    """Return (n, c, r, M) of grids (n, D, D, D, c) at positions (n, r, M, 3) in steps from their centres."""
+    side, (n, r, m) = grids.shape[1], positions.shape[:3]
+    points = positions.reshape(n, r * m, 3) + side // 2
+    found = [Corners.of(own.mT, side).read(grid.flatten(0, 2)) for grid, own in zip(grids, points, strict=True)]
+    return torch.stack([values.mT.reshape(-1, r, m) for values in found])

@@ -18,7 +18,7 @@ import roma
 import torch
 from torch import Tensor
 
-from gumnet.alignment.exhaustive import CANDIDATES, SEPARATION_DEGREES, STEPS
+from gumnet.alignment.exhaustive import SEPARATION_DEGREES, STEPS, UNREFINED
 from gumnet.alignment.finish import MORE_SHELLS
 from gumnet.alignment.grid_search import search
 from gumnet.alignment.judging import Judging
@@ -127,7 +127,7 @@ def from_search(
     pairs = found.pairs
     compared = compared_as(model, cleaned, views, pairs.reference, pairs.particle)
     reach = config.largest_shift * cleaned.band.box
-    poses = search(compared, STEPS, max_shift=reach, candidates=CANDIDATES, separation_degrees=SEPARATION_DEGREES)
+    poses = search(compared, STEPS, max_shift=reach, candidates=UNREFINED, separation_degrees=SEPARATION_DEGREES)
     shells = STEPS[-1].shells + MORE_SHELLS
     if float(torch.rand((), generator=generator, device=generator.device)) < 0.5:
         for stage in LOW_STAGES:
