@@ -301,12 +301,13 @@ def stages(shells: int, lowest_shell: int = 1) -> list[Stage]:
     """Return the stages of a refinement that ends with the shells up to ``shells``."""
     found = [replace(s, shells=min(raised(s.shells, lowest_shell), shells)) for s in LOW_STAGES]
     middle = raised(_MIDDLE_STAGES[0].shells, lowest_shell + LEAST_SHELLS)
-    if shells > middle:
-        found += [replace(s, shells=middle) for s in _MIDDLE_STAGES]
-        last = 2 * middle
-        while last < shells:
-            found.append(Stage(last, 1, 3))
-            last *= 2
+    # A band that ends below the middle one decides among as many: the lowest alone does not tell them apart.
+    if shells > found[-1].shells:
+        found += [replace(s, shells=min(middle, shells)) for s in _MIDDLE_STAGES]
+    last = 2 * middle
+    while last < shells:
+        found.append(Stage(last, 1, 3))
+        last *= 2
     return [*found, Stage(shells, 1, 4)]
 
 
