@@ -39,6 +39,7 @@ def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gumnet.averaging.start.ALL_SURE", 2.0)
     # The last two of three iterations refine, which is quick.
     monkeypatch.setattr("gumnet.averaging.iterate.GLOBAL_ITERATIONS", 1)
+    monkeypatch.setattr("gumnet.averaging.iterate.SETTLED_DEGREES", 360.0)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def average(
     particles: Path,
     *,
     out: Path,
-    iterations: Annotated[int | None, Parameter(show_default="4")] = None,
+    iterations: Annotated[int | None, Parameter(show_default="8")] = None,
     classes: int = 1,
     merge: Flag = False,
     start: Literal["auto", "halves", "together", "pairs", "blob"] = "auto",
@@ -93,8 +93,8 @@ def average(
         Folder to write.
     iterations
         How often to align and average from the first maps on. Three of them search
-        all rotations, those that follow refine, at a third of the cost. With --start
-        blob all of them search.
+        all rotations or more, until poses settle; those that follow refine, at a third
+        of the cost. With --start blob all of them search.
     classes
         How many structures the particles may be of. They are sorted by first
         maps, and each class is averaged by itself.
@@ -127,8 +127,8 @@ def average(
         Weights in place of those that ship: a Gum-Net for --method gumnet, a matched
         filter for --method matched.
     no_refine
-        Leave out the local refinement of poses: iterations after the third then
-        move nothing, unless all of them search.
+        Leave out the local refinement of poses: iterations that only refine then
+        move nothing.
     max_shift
         Largest shift on each axis in voxels; an eighth of the box for the first
         maps, as picking leaves less and the cost grows with the third power,
