@@ -52,11 +52,11 @@ as wide as its box has two periods of it across; finer ones are out of phase unt
 RISEN_SHELLS = 7
 """Least highest shell of the last iterations."""
 GLOBAL_ITERATIONS = 3
-"""Iterations that search all rotations at least. Those that follow do while poses have not settled, and then only refine
-them, at a third of the cost."""
+"""Iterations that search all rotations at least. Those that follow do while poses have not settled, and then only
+refine them, at a third of the cost."""
 SETTLED_DEGREES = 5.0
-"""Mean movement of the rotations in an iteration, below which poses have settled. At a signal-to-noise ratio of 0.05 wrong
-poses become right for as long as poses are searched, a few in each iteration."""
+"""Mean movement of the rotations in an iteration, below which poses have settled. At a signal-to-noise ratio of 0.05
+wrong poses become right for as long as poses are searched, a few in each iteration."""
 LEAST_COUNT = 0.02
 """Even particles whose pose is all but unknown count a little, so that no half is ever empty."""
 
