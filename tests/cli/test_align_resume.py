@@ -17,8 +17,13 @@ from gumnet.io.read import read_particles
 from gumnet.journal import journal_path
 from gumnet.particles import Poses
 
-TWO_AT_A_TIME = ["--memory", "0.54", "--threads", "1"]
+ONE_THREAD = ["--threads", "1"]
 BOX = 16
+
+
+@pytest.fixture(autouse=True)
+def two_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gumnet.alignment.batch._MOST", {"cpu": 2, "cuda": 2})
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +72,8 @@ def scores_in(table: Path) -> torch.Tensor:
 
 
 def test_processes_give_the_bytes_of_one(simulated: Path, tmp_path: Path) -> None:
-    assert main(command(simulated, tmp_path / "a.star", *TWO_AT_A_TIME)) == 0
-    # Two workers share the memory, beside what the program that started them takes.
-    shared = ["--memory", "1.581", "--threads", "1", "--workers", "2"]
+    assert main(command(simulated, tmp_path / "a.star", *ONE_THREAD)) == 0
+    shared = [*ONE_THREAD, "--workers", "2"]
     assert main(command(simulated, tmp_path / "b.star", *shared)) == 0
     assert (tmp_path / "a.star").read_bytes() == (tmp_path / "b.star").read_bytes()
 
@@ -84,7 +88,7 @@ def test_a_particle_that_fails_is_left_out_listed_and_tried_again(
     folder, out = tmp_path / "six", tmp_path / "out.star"
     shutil.copytree(simulated, folder)
     put(folder, [3], 1000)
-    assert main(command(folder, out, *TWO_AT_A_TIME)) == 1
+    assert main(command(folder, out, *ONE_THREAD)) == 1
     error = capsys.readouterr().err
     listed = tmp_path / "out_failed_particles.txt"
     assert f"1 of 6 particles failed and are not in {out}; they are listed in {listed}" in error
@@ -92,11 +96,11 @@ def test_a_particle_that_fails_is_left_out_listed_and_tried_again(
     assert listed.read_text().splitlines()[1] == "4\tparticle_4\tRuntimeError: the search has lost its way"
     assert aligned == [2, 1, 2], "the particle beside it was aligned on its own"
     assert len(read_particles(out)) == 5
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--resume", "--verbose")) == 1
+    assert main(command(folder, out, *ONE_THREAD, "--resume", "--verbose")) == 1
     assert "in stand_in\n" in capsys.readouterr().err
     # The cause is gone, as after an update of a driver: the input is the same, and only what failed is done.
     monkeypatch.setattr(ExhaustiveAligner, "align", lambda *_: Poses.identity(2))
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--resume")) == 0
+    assert main(command(folder, out, *ONE_THREAD, "--resume")) == 0
     assert torch.isnan(scores_in(out)).tolist() == [False, False, True, True, False, False]
     assert not listed.exists()
 
@@ -107,13 +111,13 @@ def test_a_bad_particle_late_in_a_run_loses_nothing(
     folder, out = tmp_path / "six", tmp_path / "out.star"
     shutil.copytree(simulated, folder)
     put(folder, [5], float("nan"))
-    assert main(command(folder, out, *TWO_AT_A_TIME)) == 2
+    assert main(command(folder, out, *ONE_THREAD)) == 2
     assert "particle 6 holds 1 values that are NaN" in capsys.readouterr().err
     assert aligned == [2, 2]
     assert not out.exists()
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--skip-bad")) == 2
+    assert main(command(folder, out, *ONE_THREAD, "--skip-bad")) == 2
     assert "was not finished; add --resume" in capsys.readouterr().err
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--skip-bad", "--resume")) == 0
+    assert main(command(folder, out, *ONE_THREAD, "--skip-bad", "--resume")) == 0
     assert aligned == [2, 2, 1], "what was done is not done again"
     assert len(read_particles(out)) == 5
     assert (tmp_path / "out_bad_particles.txt").read_text().splitlines()[1].startswith("6\t")
@@ -127,14 +131,14 @@ def test_only_the_same_run_goes_on(
     folder, out = tmp_path / "six", tmp_path / "out.star"
     shutil.copytree(simulated, folder)
     put(folder, [5], float("nan"))
-    assert main(command(folder, out, *TWO_AT_A_TIME)) == 2
+    assert main(command(folder, out, *ONE_THREAD)) == 2
     capsys.readouterr()
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--resume", "--symmetry", "C2")) == 2
+    assert main(command(folder, out, *ONE_THREAD, "--resume", "--symmetry", "C2")) == 2
     assert "the run began with --symmetry C1, now it is C2; give what it began with" in capsys.readouterr().err
     put(folder, [5], 0.5)
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--resume")) == 2
+    assert main(command(folder, out, *ONE_THREAD, "--resume")) == 2
     assert "the particles changed since the run began" in capsys.readouterr().err
-    assert main(command(folder, out, *TWO_AT_A_TIME, "--overwrite")) == 0
+    assert main(command(folder, out, *ONE_THREAD, "--overwrite")) == 0
     assert len(read_particles(out)) == 6
 
 

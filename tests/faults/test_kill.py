@@ -45,11 +45,9 @@ class Command:
 
 _CLUSTER = "--no-refine --k 2 --max-shift 1 --low-pass 100"
 COMMANDS = {
-    # As much memory as holds two particles at a time.
     "align": Command(
         lambda folder: [
-            "align", str(folder), "--reference", str(folder / "truth_structures" / "structure_1.mrc"),
-            "--memory", "0.54", "--no-refine",
+            "align", str(folder), "--reference", str(folder / "truth_structures" / "structure_1.mrc"), "--no-refine",
         ]
     ),
     "pack": Command(lambda folder: ["pack", str(folder), "--shard-megabytes", "0.016"], "store.json"),
