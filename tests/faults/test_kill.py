@@ -45,9 +45,11 @@ class Command:
 
 _CLUSTER = "--no-refine --k 2 --max-shift 1 --low-pass 100"
 COMMANDS = {
+    # As much memory as holds four particles at a time.
     "align": Command(
         lambda folder: [
-            "align", str(folder), "--reference", str(folder / "truth_structures" / "structure_1.mrc"), "--no-refine",
+            "align", str(folder), "--reference", str(folder / "truth_structures" / "structure_1.mrc"),
+            "--memory", "0.534", "--no-refine",
         ]
     ),
     "pack": Command(lambda folder: ["pack", str(folder), "--shard-megabytes", "0.016"], "store.json"),
@@ -157,7 +159,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     arguments = [*given(name, particles, few), "--out", str(out)]
     more = ["--workers", "2"] if command.shared and moment % 3 == 1 else []
     if more and name == "align":
-        arguments[arguments.index("0.54")] = "1.581"  # as much as holds two particles at a time in each of them
+        arguments[arguments.index("0.534")] = "1.57"  # as much as holds four at a time in each of them
     chance = random.Random(moment)
     by_time = moment % 2 == 1
     if by_time:

@@ -30,13 +30,12 @@ def _no_report(folder: Path, *_: object, **__: object) -> list[str]:
 
 
 QUICK: dict[str, Any] = {
-    "gumnet.alignment.batch._MOST": {"cpu": 2, "cuda": 2},
     "gumnet.averaging.begin.SCHEDULE": (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7)),
     "gumnet.clustering.searched.PAIRS_A_BLOCK": 10,
     "gumnet.report.average.write_average_report": _no_report,
     "gumnet.cli.cluster._write_report": _no_report,
 }
-"""What makes programs quick: small batches, short first maps, small blocks of pairs, no figures."""
+"""What makes programs quick: short first maps, small blocks of pairs, no figures."""
 
 
 def start(
