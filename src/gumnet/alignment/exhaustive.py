@@ -21,7 +21,8 @@ STEPS = (Step(20.0, 5, samples=2.4), Step(15.0, 6, within=5.0))
 """Most rotations lie within 8 degrees of the nearest of the fine grid: at the rim of a particle two thirds as wide as
 its box, under a third of a period of shell 6, which is 64 A in a box of 32 voxels of 12 A."""
 WITHIN_CLEANED = 3.0
-"""`Step.within` of the last step on cleaned volumes, where the best stand out more: a sixth of the time is saved."""
+"""`Step.within` of the last step on cleaned volumes, where the best stand out more: rotations that
+cannot win are not scored (the time and errors of "matched": docs/benchmarks.md)."""
 CANDIDATES = 64
 """How many peaks of the grid search may be refined in the low band: the highest of the grid need not be it."""
 UNREFINED = 32

@@ -195,15 +195,6 @@ class Candidates:
         rows = torch.arange(len(index), device=index.device)[:, None]
         return Candidates(self.rotations[rows, index], self.shifts[rows, index], scores)
 
-    def with_rest(self, before: Candidates) -> Candidates:
-        """Return these candidates, and after them those of ``before`` that follow the first as many there."""
-        rest = slice(self.scores.shape[1], None)
-        return Candidates(
-            torch.cat([self.rotations, before.rotations[:, rest]], dim=1),
-            torch.cat([self.shifts, before.shifts[:, rest]], dim=1),
-            torch.cat([self.scores, before.scores[:, rest]], dim=1),
-        )
-
     @classmethod
     def concatenate(cls, parts: Sequence[Candidates]) -> Candidates:
         """Return the candidates of all particles of ``parts``, in order."""

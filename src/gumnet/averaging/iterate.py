@@ -143,8 +143,8 @@ def iterate(
         if before is not None:
             local = number > done + 1
         else:
-            local = beginning is not None and number > GLOBAL_ITERATIONS
-            local = local and history[-1].mean_change_degrees < SETTLED_DEGREES
+            searched = beginning is not None and number > GLOBAL_ITERATIONS
+            local = searched and history[-1].mean_change_degrees < SETTLED_DEGREES
         for i in (0, 1):
             initial = None if first is None else first[i]
             halves[i] = _align(

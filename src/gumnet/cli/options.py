@@ -225,7 +225,7 @@ def matching_map(path: Path, particles: Particles) -> Volume:
     if math.isnan(size):
         sys.stderr.write(f"{path}: its header has no voxel size; that of the particles is taken, {wanted} Angstrom\n")
     # Headers round: 1 % over half of a box is less than a voxel in any box that is used here.
-    if not math.isnan(size) and abs(size / particles.voxel_size_angstrom - 1) > 0.01:
+    elif abs(size / particles.voxel_size_angstrom - 1) > 0.01:
         raise InputError(
             f"its voxel size is {size:g} Angstrom, that of the particles {particles.voxel_size_angstrom:g}",
             cure=f"resample it, as by {resample}; or give the right voxel size of the particles with --voxel-size",
