@@ -68,14 +68,13 @@ def table_facts(
         Where alignment would run, and its limit in GB, to say what it takes.
     """
     from gumnet.geometry.rigid import relion_from_matrix
-    from gumnet.io.read import read_particles
     from gumnet.io.tables import read_pose_table
 
     table = read_pose_table(path, voxel_size_angstrom=given["voxel_size_angstrom"])
     missing: dict[str, str] = {}
     facts: dict[str, Any] = {"format": _version(table), "particles": len(table)}
     try:
-        particles = read_particles(path, **given)
+        particles, refused = _read(path, given)
     except InputError as error:
         # A table says something even where its images are not at hand.
         missing |= dict.fromkeys(_USES, str(error))
@@ -93,7 +92,7 @@ def table_facts(
         facts |= {"weights": _NO_WEIGHTS} if no_wedge_known(particles) else {}
         poses, largest = particles.poses.rotations, particles.poses.shifts * particles.voxel_size_angstrom
         unit = "angstrom"
-        missing |= _refused_elsewhere(path, given)
+        missing |= refused
     missing |= _missing_elsewhere(table, given["voxel_size_angstrom"])
     return {
         **facts,
@@ -109,15 +108,15 @@ def table_facts(
     }
 
 
-def _refused_elsewhere(path: Path, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return why commands that read images refuse them though they are there: they lie outside the project folder."""
+def _read(path: Path, given: Mapping[str, Any]) -> tuple[Particles, dict[str, str]]:
+    """Return the particles, and why other commands refuse their images where they lie outside the project folder."""
     from gumnet.io.read import read_particles
 
     try:
-        read_particles(path, **given, allow_outside=False)
+        return read_particles(path, **given, allow_outside=False), {}
     except InputError as error:
-        return dict.fromkeys(_USES, str(error))
-    return {}
+        # What is wrong with them for any other reason is wrong here too.
+        return read_particles(path, **given), dict.fromkeys(_USES, str(error))
 
 
 def _tilts(ranges: Tensor | None, weights: Tensor | None) -> dict[str, Any]:
