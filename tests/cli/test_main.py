@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -135,6 +134,8 @@ def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (["average", "p.star", "--out", "a"], True),
         (["align", "p.star", "--out", "a.star", "--reference", "m.mrc"], True),
         (["align", "p.star", "--out", "a.star", "--pairs", "pairs.csv"], False),
+        (["benchmark", "accuracy", "--out", "a"], True),
+        (["convert", "a.star", "b.tbl"], False),
     ],
 )
 def test_an_interrupt_says_how_to_go_on_where_one_can(
@@ -143,35 +144,6 @@ def test_an_interrupt_says_how_to_go_on_where_one_can(
     failing(KeyboardInterrupt(), monkeypatch)
     assert main(command) == program.INTERRUPTED
     assert ("--resume" in error_line(capsys)) is goes_on
-
-
-def test_every_command_that_goes_on_is_known_to_the_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in COMMANDS:
-        assert main([name, *WITHIN.get(name, ())[:1], "--help"]) == 0
-        assert ("--resume" in capsys.readouterr().out.split("Parameters", 1)[1]) is (name in program.RESUMING)
-
-
-@pytest.mark.parametrize(("option", "value"), [("--device", "tpu"), ("--device", "cuda:99"), ("--threads", "0")])
-def test_bad_device_or_threads_are_input_errors(
-    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["fsc", str(tmp_path / "a.mrc"), str(tmp_path / "b.mrc"), option, value]) == 2
-    assert value in error_line(capsys)
-
-
-@pytest.mark.parametrize("arguments", [["info", "a.star"], ["align", "--help"]])
-def test_ends_quietly_when_nobody_reads_on(arguments: list[str], tmp_path: Path) -> None:
-    columns = ("rlnImageName", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-    (tmp_path / "a.star").write_text("data_\n\nloop_\n" + "".join(f"_{name}\n" for name in columns) + "1.mrc 0 0 0\n")
-    code = f"import sys; from gumnet.cli.main import main; sys.exit(main({arguments}))"
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
-    )
-    os.close(writing)
-    assert done.stderr == ""
-    assert done.returncode in (0, 1)
 
 
 def test_what_an_option_of_relion_is_here_exists() -> None:

@@ -14,7 +14,7 @@ from gumnet import __version__
 from gumnet.cli import completion
 from gumnet.cli.help import FlowingHelp
 from gumnet.cli.options import ARGUMENTS
-from gumnet.cli.wrong_call import call_in_words
+from gumnet.cli.wrong_call import call_in_words, options
 from gumnet.errors import InputError, RunError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -36,9 +36,6 @@ COMMANDS = (
     "info",
     "benchmark",
 )
-
-RESUMING = frozenset({"pack", "train", "tune", "align", "average", "cluster", "benchmark"})
-"""Commands that take --resume."""
 
 
 def build() -> App:
@@ -72,10 +69,10 @@ def complain(message: object) -> None:
     sys.stderr.write(f"gumnet: error: {' '.join(str(message).split())}\n")
 
 
-def _how_to_go_on(command: str, arguments: Mapping[str, object]) -> str:
+def _how_to_go_on(chain: tuple[str, ...], app: App, arguments: Mapping[str, object]) -> str:
     """Return how to go on with a command that was interrupted; nothing for one that begins anew."""
-    of_pairs = command == "align" and arguments.get("pairs") is not None  # these keep no journal
-    if command not in RESUMING or of_pairs:
+    of_pairs = chain == ("align",) and arguments.get("pairs") is not None  # these keep no journal
+    if "--resume" not in options(app, chain) or of_pairs:
         return ""
     return "; the same line with --resume goes on with what was finished"
 
@@ -127,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except KeyboardInterrupt:
-        complain(f"interrupted{_how_to_go_on(arguments[0], bound.arguments)}")
+        complain(f"interrupted{_how_to_go_on(app.parse_commands(arguments)[0], app, bound.arguments)}")
         return INTERRUPTED
     except Exception as error:
         if verbose:
