@@ -3,12 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gumnet.averaging.begin import AGREEMENT, Beginning, agreement_of_shapes, begin, find
-from gumnet.averaging.checkpoint import Checkpoint
+from gumnet.averaging.begin import AGREEMENT, Beginning, agreement_of_shapes, begin
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.mask import low_pass
-from gumnet.averaging.start import SCHEDULE, Phase, StartConfig
+from gumnet.averaging.start import Phase
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import voxel_coordinates, warp
 from gumnet.particles import Particles
@@ -22,7 +21,7 @@ CONFIG = AverageConfig(max_shift=1.0, device="cpu")
 
 @pytest.fixture(autouse=True)
 def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 8, 1.0, 0.7), Phase(4, 10, 0.5, 0.7)))
+    monkeypatch.setattr("gumnet.averaging.first_search.SCHEDULE", (Phase(3, 8, 1.0, 0.7), Phase(4, 10, 0.5, 0.7)))
 
 
 def simulated() -> Particles:
@@ -58,7 +57,7 @@ def test_noise_alone_is_noted() -> None:
 
 
 def test_together_is_one_map_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 4, 1.0, 0.7), Phase(4, 5, 0.5, 0.7)))
+    monkeypatch.setattr("gumnet.averaging.first_search.SCHEDULE", (Phase(3, 4, 1.0, 0.7), Phase(4, 5, 0.5, 0.7)))
     heard: list[str] = []
     particles = assign_half_sets(noise(12), 0)
     halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
@@ -69,28 +68,6 @@ def test_together_is_one_map_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(heard) == {"all particles"}
     assert len(heard) == len(beginning.steps)
     assert any("there may be no structure" in note for note in beginning.notes)
-
-
-def test_the_start_does_not_draw_what_the_simulation_drew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One seed for both must not hand the true rotations to the start: neither in its first draws nor later ones."""
-    drawn: list[torch.Tensor] = []
-
-    def kept(n: int, *, generator: torch.Generator) -> torch.Tensor:
-        drawn.append(random_rotations(n, generator=generator))
-        return drawn[-1]
-
-    monkeypatch.setattr("gumnet.averaging.start_run.random_rotations", kept)
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 1, 1.0, 0.0),))
-    config = SimulationConfig(snr=2.0, box=BOX, voxel_size_angstrom=24.0, max_shift=1.0, seed=3)
-    made = simulate(phantom(0, BOX)[None], particles=12, config=config)
-    for whose in ("half 1", "half 2", "all particles"):
-        find(made.particles, AverageConfig(max_shift=1.0, device="cpu", seed=3), whose, 1, None, Checkpoint())
-    starts = torch.cat([rotations for rotations in drawn if len(rotations) == 12])
-    # All starts of each, and no rotation of them is a true one, or one of another start.
-    assert len(starts) == 3 * StartConfig().starts * 12
-    everything = torch.cat([starts, made.truth.rotations]).flatten(1)
-    distances = torch.cdist(everything, everything).fill_diagonal_(9.0)
-    assert float(distances.min()) > 1e-6
 
 
 def test_balls_are_not_one_structure_however_alike(generator: torch.Generator) -> None:
@@ -110,20 +87,3 @@ def test_one_structure_agrees_in_any_frame_and_two_do_not(generator: torch.Gener
     noises = structures[0].std() * low_pass(torch.randn(2, BOX, BOX, BOX, generator=generator), 4 / BOX)
     assert agreement_of_shapes(structures[0] + noises[0], turned + noises[1], 4, generator=generator) > 0.8
     assert agreement_of_shapes(structures[0] + noises[0], structures[1] + noises[1], 4, generator=generator) < AGREEMENT
-
-
-def test_the_schedule_rises() -> None:
-    shells = [phase.shells for phase in SCHEDULE]
-    assert shells == sorted(shells)
-    assert all(0 <= phase.caution <= 1 and phase.steps > 0 for phase in SCHEDULE)
-
-
-def test_first_maps_of_one_class_are_made_of_so_many_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7)))
-    monkeypatch.setattr("gumnet.averaging.begin.MOST_FOR_ONE", 10)
-    particles = noise(24)
-    first, again = (find(particles, CONFIG, "all particles", 1, None, Checkpoint()) for _ in range(2))
-    assert len(first.poses) == 10
-    assert torch.equal(first.maps, again.maps)
-    # Of several classes each particle is to get its own.
-    assert len(find(particles, CONFIG, "all particles", 2, None, Checkpoint()).poses) == 24

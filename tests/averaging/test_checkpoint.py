@@ -34,7 +34,7 @@ class StoppedError(Exception):
 @pytest.fixture(autouse=True)
 def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     phases = (Phase(2, 1, 1.0, 0.7), Phase(3, 2, 0.5, 0.7), Phase(4, 1, 0.5, 0.3))
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", phases)
+    monkeypatch.setattr("gumnet.averaging.first_search.SCHEDULE", phases)
     # Particles as clear as these would be sure of their poses too early for all phases to be tried.
     monkeypatch.setattr("gumnet.averaging.start.ALL_SURE", 2.0)
     # The last two of three iterations refine, which is quick.

@@ -92,6 +92,7 @@ def test_duplicates_are_put_together(
         # As if the first maps had left the classes and the poses that are given.
         monkeypatch.setattr("gumnet.averaging.classes.iterate", _without_first_iterations)
         monkeypatch.setattr("gumnet.averaging.classes.find", lambda *_: _Found(particles))
+        monkeypatch.setattr("gumnet.averaging.classes.finer", lambda *_: _Found(particles))
     merged = average(particles, replace(GIVEN, merge=True, iterations=iterations))
     assert merged.particles.classes.tolist() == [1] * (2 * EACH) + [3] * EACH
     assert [len(part.particles) for part in merged.classes] == [2 * EACH, EACH]
@@ -111,6 +112,9 @@ class _Found:
         self.classes = torch.nn.functional.one_hot(particles.classes - 1, 3)
         self.poses, self.maps = particles.poses, torch.zeros(3, BOX, BOX, BOX)
         self.shells, self.history, self.notes = 4, (), ()
+
+    def of_class(self, *_: object) -> _Found:
+        return self
 
 
 def _without_first_iterations(

@@ -35,7 +35,7 @@ CONFIG = AverageConfig(max_shift=1.5, device="cpu")
 def short_schedule() -> Iterator[None]:
     """First maps of shells 1 to 4: enough where a box has 16 voxels, and a tenth of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 8, 1.0, 0.7), Phase(4, 10, 0.5, 0.7)))
+        patch.setattr("gumnet.averaging.first_search.SCHEDULE", (Phase(3, 8, 1.0, 0.7), Phase(4, 10, 0.5, 0.7)))
         yield
 
 
@@ -122,7 +122,7 @@ def test_a_half_knows_nothing_of_the_other(
     simulation: Simulation, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever the halves do, they do apart: a few steps show it, and noise would take all that there are.
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 2, 1.0, 0.7), Phase(4, 2, 0.5, 0.7)))
+    monkeypatch.setattr("gumnet.averaging.first_search.SCHEDULE", (Phase(3, 2, 1.0, 0.7), Phase(4, 2, 0.5, 0.7)))
     few = assign_half_sets(simulation.particles.select(range(12)), 0)
     volumes = few.read_volumes(range(12))
     second = few.half_sets == 2
@@ -137,7 +137,7 @@ def test_a_half_knows_nothing_of_the_other(
 @pytest.mark.parametrize("seed", [0, 1])
 def test_noise_alone_gives_no_resolution(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither aligning each half to its own average nor putting one half on the other makes noise agree."""
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", (Phase(3, 3, 1.0, 0.7), Phase(4, 3, 0.5, 0.7)))
+    monkeypatch.setattr("gumnet.averaging.first_search.SCHEDULE", (Phase(3, 3, 1.0, 0.7), Phase(4, 3, 0.5, 0.7)))
     noise = torch.randn(16, 24, 24, 24, generator=torch.Generator().manual_seed(seed))
     result = average(Particles.from_tensors(noise, voxel_size_angstrom=10.0), replace(CONFIG, iterations=2))
     # Without the chance that the frame's fit gives, these shells correlate by 0.2 to 0.5.

@@ -29,7 +29,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     phases = (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7))
-    monkeypatch.setattr("gumnet.averaging.begin.SCHEDULE", phases)
+    monkeypatch.setattr("gumnet.averaging.first_search.SCHEDULE", phases)
 
 
 def stop(*_: object) -> None:

@@ -30,7 +30,7 @@ def _no_report(folder: Path, *_: object, **__: object) -> list[str]:
 
 
 QUICK: dict[str, Any] = {
-    "gumnet.averaging.begin.SCHEDULE": (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7)),
+    "gumnet.averaging.first_search.SCHEDULE": (Phase(2, 1, 1.0, 0.7), Phase(3, 1, 0.5, 0.7)),
     "gumnet.clustering.searched.PAIRS_A_BLOCK": 10,
     "gumnet.report.average.write_average_report": _no_report,
     "gumnet.cli.cluster._write_report": _no_report,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -12,13 +11,11 @@ from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.score import default_mask
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.first_search import find
 from gumnet.averaging.frame import CHANCE_DRAWS
-from gumnet.averaging.low_band import LowBand
-from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
-from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
-from gumnet.averaging.start_progress import start_progress
-from gumnet.devices import resolve_device, seeded
+from gumnet.averaging.start import StartStep
+from gumnet.devices import seeded
 from gumnet.geometry.fourier import shell_sums, to_fourier
 from gumnet.geometry.symmetry import point_group
 from gumnet.geometry.warp import warp
@@ -28,9 +25,6 @@ from gumnet.symmetry.angular import angular_part, without_spherical_average
 from gumnet.symmetry.find import LEAST_SHARE
 from gumnet.types import Volume
 
-START_SHIFT = 1 / 8
-"""Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with
-the third power of it, and the iterations that follow search further."""
 AGREEMENT = 0.5
 """Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure."""
 LEAST_EVIDENCE = 0.3
@@ -45,14 +39,7 @@ _APART = (
     "The halves, each by itself, found first maps that do not agree (correlation of their shapes {:.2f}; maps of one "
     "structure reach 0.5 or more)."
 )
-MOST_FOR_ONE = 20_000
-"""Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand."""
-KEPT_BYTES_OF_ONE = 30_000
-"""What is kept of each of them for all steps, at most."""
 _TINY, _MOST_CHANCE = 1e-20, 0.99
-_PHASES_OF_CLASSES = 3
-_PAIRED_SHELLS = 6
-"""Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
 
 
 @dataclass(frozen=True)
@@ -74,64 +61,6 @@ class Beginning:
     together: bool
     steps: tuple[StartStep, ...]
     notes: tuple[str, ...]
-
-
-def find(
-    particles: Particles, config: AverageConfig, whose: str, classes: int, on_start: OnStart | None, kept: Checkpoint
-) -> FirstMaps:
-    """Return first maps of particles; those of one class may be of some of them, see `MOST_FOR_ONE`."""
-    kept = kept.within(whose)
-    before = FirstMaps.found(kept)
-    if before is not None:
-        return before
-    device = resolve_device(config.device)
-    if classes == 1 and len(particles) > MOST_FOR_ONE:
-        drawn = torch.randperm(len(particles), generator=seeded(seed_of(config.seed, f"the rows of {whose}")))
-        particles = particles.select(drawn[:MOST_FOR_ONE].sort().values)
-    box = particles.box
-    schedule = tuple(phase for phase in SCHEDULE if phase.shells <= (box - 1) // 2) or (
-        Phase((box - 1) // 2, 12, 0.5, 0.5),
-    )
-    if classes > 1:
-        # By then particles are sorted; the search that follows finds their poses from there.
-        schedule = schedule[:_PHASES_OF_CLASSES]
-    group = point_group(config.symmetry)
-    settings = StartConfig(
-        classes=classes,
-        max_shift=START_SHIFT * box if config.max_shift is None else config.max_shift,
-        schedule=schedule,
-        symmetry=None if group.order == 1 else group,
-    )
-    data = LowBand.of(particles, schedule[-1].shells, device=device)
-    generator = seeded(seed_of(config.seed, whose))
-    begun: Begun | None = None
-    notes: tuple[str, ...] = ()
-    if config.start == "pairs":
-        begun, notes = begun_from_pairs(particles, config, classes, whose, generator=generator, kept=kept)
-    if begun is not None:
-        late = tuple(phase for phase in schedule if phase.shells >= _PAIRED_SHELLS) or schedule[-1:]
-        settings = replace(settings, schedule=late, starts=1)
-    with start_progress(f"First map{'s' * (classes > 1)}, {whose}", settings) as show:
-
-        def on_step(step: StartStep) -> None:
-            show(step)
-            if on_start is not None:
-                on_start(whose, step)
-
-        mask = default_mask(box)
-        found = first_maps(data, settings, mask=mask, generator=generator, on_step=on_step, kept=kept, begun=begun)
-    found = replace(found, notes=(*notes, *found.notes))
-    found.keep(kept)
-    return found
-
-
-def seed_of(seed: int, whose: str) -> int:
-    """Return the seed of a search for first maps, another one for each of those that a run makes.
-
-    By a hash, since generators take 32 bits of a seed. Apart from the other uses of the same seed, too: a simulation of
-    that seed draws its true rotations, and a start that drew them again would begin with the truth.
-    """
-    return int.from_bytes(hashlib.sha256(f"first maps of {whose}, seed {seed}".encode()).digest()[:4], "little")
 
 
 def begin(

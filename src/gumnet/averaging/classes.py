@@ -1,5 +1,7 @@
 """Averages of several classes: sorted by first maps of all particles, then each averaged by itself.
 
+The first map of a class goes on to finer shells with its own particles (`gumnet.averaging.first_search.finer`).
+
 Classes that come out as one structure are noticed (`gumnet.averaging.duplicates`), and put together if asked for.
 """
 
@@ -11,21 +13,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gumnet.averaging.begin import STARTED_TOGETHER, Beginning, find
+from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.cross_check import cross_checked
 from gumnet.averaging.duplicates import Pair, duplicate_words, duplicates
+from gumnet.averaging.first_search import find, finer
 from gumnet.averaging.found_symmetry import with_found_symmetry
 from gumnet.averaging.iterate import iterate
 from gumnet.averaging.result import Average, OnIteration, OnStart
-from gumnet.averaging.start import FirstMaps
 from gumnet.engine.place import Place
 from gumnet.errors import InputError
 from gumnet.particles import Particles, Poses
 from gumnet.types import Labels
 
 _LEAST_PARTICLES = 2
+_STARTED_TOGETHER = (
+    "Both halves of a class start from one map of all its particles, up to shell {}: only finer shells are independent."
+)
 _MERGED_ITERATIONS = 1
 """Iterations of classes that were put together: one search, on the map of the first."""
 
@@ -108,14 +113,24 @@ def average_classes(particles: Particles, one: OneClass, on_start: OnStart | Non
                 f"the particles' classes are not 1 to {config.classes}", cure="give the number of classes of the table"
             )
     particles = replace(particles, classes=labels)
-    notes: list[str] = [] if first is None else [STARTED_TOGETHER.format(first.shells), *first.notes]
+    notes: list[str] = [] if first is None else list(first.notes)
     parts: dict[int, Average] = {}
+    shells: dict[int, int] = {}
     for number in range(1, config.classes + 1):
-        some = particles.select(rows_of(labels, number))
+        rows = rows_of(labels, number)
+        some = particles.select(rows)
         if min(int((some.half_sets == half).sum()) for half in (1, 2)) < _LEAST_PARTICLES:
             notes.append(f"Class {number} has {len(some)} particles, too few for two halves: it was not averaged.")
             continue
-        parts[number] = one.average(some, _beginning(first, number), class_number=number)
+        beginning = None
+        if first is not None:
+            sorted_map = first.of_class(number - 1, rows)
+            of_class = finer(some, config, sorted_map, f"class {number}", on_start, one.kept)
+            beginning = Beginning((of_class.maps[0],) * 2, of_class.shells, True, of_class.history, ())
+            shells[number] = of_class.shells
+        parts[number] = one.average(some, beginning, class_number=number)
+    if shells:
+        notes.insert(0, _started_together(shells))
     if not parts:
         raise InputError("no class has particles in both halves", cure="ask for fewer classes")
     pairs = duplicates(list(parts.values()), list(parts))
@@ -141,9 +156,14 @@ def rows_of(labels: Labels, number: int) -> Tensor:
     return torch.nonzero(labels == number)[:, 0]
 
 
-def _beginning(first: FirstMaps | None, number: int) -> Beginning | None:
-    """Return what both halves of a class start from: its first map, if there are any."""
-    return None if first is None else Beginning((first.maps[number - 1],) * 2, first.shells, True, (), ())
+def _started_together(shells: dict[int, int]) -> str:
+    """Return up to which shells the halves of the classes, by their numbers, have their start in common."""
+    numbers = sorted(set(shells.values()))
+    words = str(numbers[0])
+    if len(numbers) > 1:
+        lists = [", ".join(str(k) for k, s in shells.items() if s == shell) for shell in numbers]
+        words = "; ".join(f"{shell} (class {those})" for shell, those in zip(numbers, lists, strict=True))
+    return _STARTED_TOGETHER.format(words)
 
 
 def _merge(particles: Particles, parts: dict[int, Average], pairs: Sequence[Pair], one: OneClass) -> Particles:

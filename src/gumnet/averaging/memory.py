@@ -7,8 +7,8 @@ import math
 import torch
 
 from gumnet.alignment.batch import Shares, batch_size_for, peak_bytes, shares_of, table_bytes
-from gumnet.averaging.begin import KEPT_BYTES_OF_ONE, MOST_FOR_ONE
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.first_search import KEPT_BYTES_OF_ONE, MOST_FOR_ONE
 from gumnet.averaging.folds import FOLDS, MOST_FOLDED
 from gumnet.averaging.insertion import InsertionGrid
 from gumnet.averaging.shared_sums import PARTICLES_A_PART

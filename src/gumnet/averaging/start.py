@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -68,6 +68,11 @@ class FirstMaps:
     evidence: float
     history: tuple[StartStep, ...]
     notes: tuple[str, ...] = ()
+
+    def of_class(self, index: int, rows: Labels) -> FirstMaps:
+        """Return those of class ``index``, from 0, which has the particles ``rows``."""
+        maps, ones = self.maps[index : index + 1], self.classes.new_ones(len(rows), 1)
+        return replace(self, maps=maps, classes=ones, poses=self.poses[rows], history=(), notes=())
 
     @classmethod
     def found(cls, kept: Checkpoint) -> FirstMaps | None:
@@ -152,7 +157,9 @@ def first_maps(
         fine = phase.shells > SURE_SHELLS
         if fine and len(data) < FINE_PARTICLES:
             break
-        if number > FIRST_CHOICE and _sureness(run, states) >= (SURE if fine else ALL_SURE):
+        # What begins with poses is past the choice of starts.
+        chosen = number > FIRST_CHOICE or begun is not None
+        if chosen and _sureness(run, states) >= (SURE if fine else ALL_SURE):
             break
         shells = phase.shells
         states = [run.phase(phase, state) for state in states]
