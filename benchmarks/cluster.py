@@ -11,6 +11,7 @@ method gives the distances once, and every linkage its classes. Methods:
     ht, fa            the baselines as published, at the spacing of their grids
     ht-refined, ...   the same with our refinement
     poses             at the poses of gumnet.average of the whole mixture, which knows of no classes
+    class-poses       at those of gumnet.average with as many classes as structures, each in a frame of its own
     true-poses        at the true poses: what poses can give at best
 
 Accuracy is that of the best assignment of classes to structures, ARI the adjusted Rand index; the 95 % interval takes
@@ -30,6 +31,7 @@ from common import LEVELS, keep
 
 import gumnet
 from gumnet.benchmark.intervals import mean_interval
+from gumnet.benchmark.level import Level
 from gumnet.benchmark.seconds import Seconds
 from gumnet.benchmark.structures import Structures
 from gumnet.clustering.hierarchy import LINKAGES, classes_of, tree_of
@@ -37,9 +39,9 @@ from gumnet.errors import InputError
 from gumnet.evaluation.partition import adjusted_rand_index, rightly_classified
 from gumnet.simulation.dataset import Simulation
 
-REFINED, POSES, TRUE_POSES = "-refined", "poses", "true-poses"
+REFINED, POSES, CLASS_POSES, TRUE_POSES = "-refined", "poses", "class-poses", "true-poses"
 SEARCHES = ("exhaustive", "matched", "gumnet")
-METHODS = (*SEARCHES, "ht", "fa", "ht-refined", "fa-refined", POSES, TRUE_POSES)
+METHODS = (*SEARCHES, "ht", "fa", "ht-refined", "fa-refined", POSES, CLASS_POSES, TRUE_POSES)
 
 
 def parsed() -> argparse.Namespace:
@@ -52,6 +54,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--sets", type=int, default=1, help="independent sets a level")
     names = ", ".join(f"{i} {level.snr:g} {level.noise}" for i, level in enumerate(LEVELS))
     parser.add_argument("--levels", nargs="+", type=int, default=list(range(len(LEVELS))), help=f"of: {names}")
+    parser.add_argument("--snr", nargs="+", type=float, default=[], help="coloured noise of these, in place of levels")
     parser.add_argument("--max-shift", type=float, default=2.0, help="of the particles from the centre, in voxels")
     parser.add_argument("--seed", type=int, default=1, help="of the first set")
     parser.add_argument("--device", default="cpu")
@@ -66,8 +69,9 @@ def clustered(method: str, made: Simulation, k: int, device: str) -> tuple[gumne
     """Return particles with the poses that a method wants, and its configuration."""
     if method == TRUE_POSES:
         return made.particles.with_poses(made.truth), gumnet.ClusterConfig(k=k, method=POSES, device=device)
-    if method == POSES:
-        averaged = gumnet.average(made.particles, gumnet.AverageConfig(device=device)).particles
+    if method in (POSES, CLASS_POSES):
+        classes = k if method == CLASS_POSES else 1
+        averaged = gumnet.average(made.particles, gumnet.AverageConfig(classes=classes, device=device)).particles
         return averaged, gumnet.ClusterConfig(k=k, method=POSES, device=device)
     refine = method in SEARCHES or method.endswith(REFINED)
     config = gumnet.ClusterConfig(k=k, method=method.removesuffix(REFINED), refine=refine, device=device)
@@ -134,7 +138,8 @@ def main() -> None:
     structures, names = loaded.volumes, list(loaded.names)
     cells = []
     print("  SNR noise     method       linkage   accuracy (95 %)             ARI    same  other spread  CPU s a set")
-    for level in (LEVELS[i] for i in options.levels):
+    levels = [Level.of(snr, "coloured") for snr in options.snr] or [LEVELS[i] for i in options.levels]
+    for level in levels:
         configs = [replace(level.config(options.seed + i), max_shift=options.max_shift) for i in range(options.sets)]
         sets = [gumnet.simulate(structures, particles=options.particles, config=config) for config in configs]
         for method in options.methods:
