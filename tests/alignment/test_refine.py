@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gumnet.alignment import refine
-from gumnet.alignment.refine import Stage, contenders, refine_in_growing_bands, without_repeats
+from gumnet.alignment.narrowing import Stage, contenders
+from gumnet.alignment.refine import refine_in_growing_bands, without_repeats
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from tests.oracles.gaussians import density
@@ -64,7 +65,7 @@ def test_a_particle_is_refined_alike_alone_and_among_others(
     run = partial(refine_in_growing_bands, shells=9, max_shift=4.0)
     together = run(comparison, start)
     # As on a GPU: all at once, those with fewer candidates padded.
-    monkeypatch.setattr(refine, "_together", lambda counts: iter([slice(0, len(counts))]))
+    monkeypatch.setattr(refine, "together", lambda counts: iter([slice(0, len(counts))]))
     padded = run(comparison, start)
     for i in range(len(rotations)):
         rows = slice(i, i + 1)

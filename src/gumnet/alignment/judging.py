@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import Band
+from gumnet.alignment.narrowing import together
 from gumnet.alignment.score import Candidates, Comparison, read_at, rescored
 from gumnet.alignment.spectrum import as_complex
 from gumnet.model.judge import SHELLS, Judge, Verdict, put_together
 
 _AT_ONCE = {"cpu": 64, "cuda": 4096}
 """Poses that are looked at together."""
+_WORTH_READING = 6.0
+"""Poses that the network does not look at have their score read in more shells if their log likelihood is less than
+this below the best; of the others each has a four hundredth of its probability at most."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,8 @@ class Judging:
 
         Arguments are those of `judged`.
         """
-        assert comparison.sharpness is not None
         band = Band.up_to(comparison.box, SHELLS, comparison.reference.device)
-        scores = rescored(comparison, poses, self.shells if shells is None else shells).scores
-        searched = comparison.sharpness[:, None] * torch.where(poses.scores.isfinite(), scores, -torch.inf)
+        searched = _searched(comparison, poses, self.shells if shells is None else shells, most)
         best = searched.amax(dim=1, keepdim=True)
         data = comparison.within(band)
         weights = comparison.shell_weights[:, band.shell]
@@ -96,3 +98,30 @@ class Judging:
             torch.cat([shifts, poses.shifts[:, k:]], dim=1),
             found,
         )
+
+
+def _searched(comparison: Comparison, poses: Candidates, shells: int, most: int | None) -> Tensor:
+    """Return the log likelihoods (n, k) that the scores up to shell ``shells`` give poses.
+
+    With ``most``, the others than the first so many have their scores read only if they may count beside them; the rest
+    do not, and have minus infinity.
+    """
+    assert comparison.sharpness is not None
+    sharp, found = comparison.sharpness[:, None], poses.scores.isfinite()
+    count = poses.scores.shape[1]
+    if most is None or most >= count:
+        return sharp * rescored(comparison, poses, shells).scores.where(found, -torch.inf)
+    before = sharp * poses.scores
+    before = before - before.amax(dim=1, keepdim=True)
+    # The first were climbed and may have changed places; the others are in order.
+    counts = (before[:, most:] >= -_WORTH_READING).sum(dim=1) + most
+    turned = comparison.turned_reference(shells)
+    log = torch.full_like(poses.scores, -torch.inf)
+    for rows in together(counts):
+        width = int(counts[rows].max())
+        some = Candidates(poses.rotations[rows, :width], poses.shifts[rows, :width], poses.scores[rows, :width])
+        own = turned if len(turned.fine) == 1 else turned[rows]
+        read = torch.arange(width, device=counts.device) < counts[rows, None]
+        scores = rescored(comparison[rows], some, shells, own).scores
+        log[rows, :width] = (sharp[rows] * scores).where(read & found[rows, :width], -torch.inf)
+    return log

@@ -10,7 +10,7 @@ the steps short of the optimum.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gumnet.alignment.band import Band
 from gumnet.alignment.likelihood import sharpness
+from gumnet.alignment.narrowing import Stage, contenders, together
 from gumnet.alignment.score import TINY, BandData, Candidates, Comparison, particle_power, phases, read_at, scores_at
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.geometry.so3 import rotation_from_vector
@@ -27,37 +28,6 @@ _ONE_PEAK_DEGREES = 4.0
 """Refined candidates closer than this are on one peak: those of a grid are further apart, peaks of low bands wider."""
 _START_DAMPING = 1e-2
 _MAX_STEP_DEGREES = 8.0
-
-
-CANDIDATES_AT_ONCE = 64
-"""Candidates that are refined together on a CPU, at most, or those of one particle: what is computed on the way then
-stays in its cache. A GPU takes all at once."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Which candidates are refined in the shells up to ``shells``, by at most how many steps.
-
-    Parameters
-    ----------
-    shells
-        Highest shell.
-    candidates
-        How many a particle, at most.
-    steps
-        Of Levenberg and Marquardt's method.
-    within
-        Only those whose log likelihood is so much below that of the best, or less: few where one peak stands out, many
-        where none does.
-    least
-        But so many at least: of clean volumes noise explains nothing, and the step to a peak much.
-    """
-
-    shells: int
-    candidates: int
-    steps: int
-    within: float = math.inf
-    least: int = 1
 
 
 LEAST_SHELLS = 3
@@ -211,22 +181,6 @@ def refine_in_growing_bands(
     return Refined(found.best(1), whole, peaks, lowest, judged)
 
 
-def contenders(scores: Tensor, stage: Stage, sharp: Tensor) -> Tensor:
-    """Return how many candidates, the first, a stage refines of each particle, (n,).
-
-    Parameters
-    ----------
-    scores
-        Shape (n, k), the best first.
-    sharp
-        What scores are multiplied by to be log likelihoods, (n,).
-    """
-    below = sharp[:, None] * (scores[:, :1] - scores)
-    found = scores.isfinite()
-    count = (found & (below <= stage.within)).sum(dim=1).clamp(stage.least, stage.candidates)
-    return torch.minimum(count, found.sum(dim=1)).clamp_min(1)
-
-
 def without_repeats(found: Candidates, shift: float) -> Candidates:
     """Return candidates (n, k), those of score minus infinity that climbed the peak of one with a higher score.
 
@@ -257,7 +211,7 @@ def _climbed(
     """Return candidates (n, k), of each particle the first ``counts`` refined, the others of score minus infinity."""
     rotations, shifts = before.rotations.clone(), before.shifts.clone()
     scores = torch.full_like(before.scores, -torch.inf)
-    for rows in _together(counts):
+    for rows in together(counts):
         width = int(counts[rows].max())
         found = refine(
             comparison[rows],
@@ -278,18 +232,6 @@ def _of_rows(
     within: Callable[[Rotations, slice], Rotations] | None, rows: slice
 ) -> Callable[[Rotations], Rotations] | None:
     return None if within is None else lambda rotations: within(rotations, rows)
-
-
-def _together(counts: Tensor) -> Iterator[slice]:
-    """Yield which of n particles are refined together: all on a GPU, else neighbours of as many candidates, (n,)."""
-    if counts.device.type != "cpu":
-        yield slice(0, len(counts))
-        return
-    first, widths = 0, counts.tolist()
-    for i in range(1, len(widths) + 1):
-        if i == len(widths) or widths[i] != widths[first] or (i + 1 - first) * widths[first] > CANDIDATES_AT_ONCE:
-            yield slice(first, i)
-            first = i
 
 
 def raised(shells: int, lowest_shell: int) -> int:

@@ -264,10 +264,15 @@ def scores_at(turned: TurnedSpectra, data: BandData, rotations: Rotations, shift
     return numerator / norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, data)
 
 
-def rescored(comparison: Comparison, candidates: Candidates, shells: int) -> Candidates:
-    """Return the same poses with the scores that they have in the shells up to ``shells``."""
+def rescored(
+    comparison: Comparison, candidates: Candidates, shells: int, turned: TurnedSpectra | None = None
+) -> Candidates:
+    """Return the same poses with the scores that they have in the shells up to ``shells``.
+
+    ``turned`` is the reference for these shells, where it was made before.
+    """
     data = comparison.within(Band.up_to(comparison.box, shells, comparison.reference.device))
-    turned = comparison.turned_reference(data.band.shells)
+    turned = comparison.turned_reference(data.band.shells) if turned is None else turned
     return replace(candidates, scores=scores_at(turned, data, candidates.rotations, candidates.shifts))
 
 
