@@ -10,6 +10,7 @@ from torch import Tensor
 
 import gumnet
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.exhaustive import CLEAN
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import rotation_error_frobenius
 from gumnet.model.gumnet import PRESETS, GumNet
@@ -56,6 +57,12 @@ def test_clean_pairs_stay_exact() -> None:
     a, b, weights, truth = pairs(4, 100.0)
     found = gumnet.align_pairs(a, b, weights_b=weights, method="matched", max_shift=6.4)
     assert float(rotation_error_frobenius(found.rotations, truth).max()) < 0.05
+    # As exact as without the filter, which takes more than it gives there.
+    plain = gumnet.align_pairs(a, b, weights_b=weights, max_shift=6.4)
+    clean = found.scores >= CLEAN
+    assert int(clean.sum()) >= 2
+    torch.testing.assert_close(found.rotations[clean], plain.rotations[clean], atol=2e-3, rtol=0)
+    torch.testing.assert_close(found.shifts[clean], plain.shifts[clean], atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "most"), [(MATCHED, 4), (GUMNET, 12)])

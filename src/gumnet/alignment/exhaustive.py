@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.finish import at_priors, compare, finish
 from gumnet.alignment.grid_search import Limits, Step, search, search_near
-from gumnet.alignment.refine import raised
+from gumnet.alignment.refine import raised, refine
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
@@ -23,6 +24,10 @@ its box, under a third of a period of shell 6, which is 64 A in a box of 32 voxe
 WITHIN_CLEANED = 3.0
 """`Step.within` of the last step on cleaned volumes, where the best stand out more: rotations that
 cannot win are not scored (the time and errors of "matched": docs/benchmarks.md)."""
+CLEAN = 0.85
+"""Score of cleaned volumes from which on there is so little noise that the filter takes more than it gives: poses are
+then refined on the volumes as they are. Chosen on built-in phantoms (docs/matched.md)."""
+_STEPS = 3
 CANDIDATES = 64
 """How many peaks of the grid search may be refined in the low band: the highest of the grid need not be it."""
 UNREFINED = 32
@@ -63,6 +68,20 @@ class ExhaustiveAligner:
         prior: Poses | None = None,
     ) -> Poses:
         """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            poses = self._found(reference, particles, weights_reference, weights_particles, prior)
+            if self.cleaner is None or not self.options.refine or self.options.near is not None:
+                return poses
+            return self._refined_as_they_are(reference, particles, weights_reference, weights_particles, poses)
+
+    def _found(
+        self,
+        reference: Volumes,
+        particles: Volumes,
+        weights_reference: Weights | None,
+        weights_particles: Weights | None,
+        prior: Poses | None,
+    ) -> Poses:
         box = reference.shape[-1]
         limits: Limits = {
             "max_shift": self.options.max_shift_voxels(box),
@@ -70,21 +89,55 @@ class ExhaustiveAligner:
             "separation_degrees": SEPARATION_DEGREES,
             "symmetry": self.options.symmetry,
         }
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            comparison = compare(
-                self.options, reference, particles, weights_reference, weights_particles, prior, self.cleaner
-            )
-            shells = self.options.max_shell(box)
-            lowest = self.options.min_shell(box)
-            steps = tuple(replace(step, shells=min(raised(step.shells, lowest), shells)) for step in STEPS)
-            if self.cleaner is not None:
-                steps = (*steps[:-1], replace(steps[-1], within=WITHIN_CLEANED))
-            if prior is None:
-                found = search(comparison, steps, **limits)
-            elif self.options.near is not None:
-                grid = self.options.near.grid(steps[-1].spacing_degrees)
-                rotations = prior.rotations.double().cpu()[:, None] @ grid
-                found = search_near(comparison, rotations, shells=steps[-1].shells, **limits)
-            else:
-                found = at_priors(prior, self.device)
-            return finish(self.options, comparison, found, prior, steps[-1].shells)
+        comparison = compare(
+            self.options, reference, particles, weights_reference, weights_particles, prior, self.cleaner
+        )
+        shells = self.options.max_shell(box)
+        lowest = self.options.min_shell(box)
+        steps = tuple(replace(step, shells=min(raised(step.shells, lowest), shells)) for step in STEPS)
+        if self.cleaner is not None:
+            steps = (*steps[:-1], replace(steps[-1], within=WITHIN_CLEANED))
+        if prior is None:
+            found = search(comparison, steps, **limits)
+        elif self.options.near is not None:
+            grid = self.options.near.grid(steps[-1].spacing_degrees)
+            rotations = prior.rotations.double().cpu()[:, None] @ grid
+            found = search_near(comparison, rotations, shells=steps[-1].shells, **limits)
+        else:
+            found = at_priors(prior, self.device)
+        return finish(self.options, comparison, found, prior, steps[-1].shells)
+
+    def _refined_as_they_are(
+        self,
+        reference: Volumes,
+        particles: Volumes,
+        weights_reference: Weights | None,
+        weights_particles: Weights | None,
+        poses: Poses,
+    ) -> Poses:
+        """Return poses, those of nearly clean volumes refined once more on the volumes as they are."""
+        rows = torch.nonzero(poses.scores >= CLEAN)[:, 0]
+        if len(rows) == 0:
+            return poses
+
+        def of_rows(of: Tensor) -> Tensor:
+            return of if len(of) == 1 else of[rows.to(of.device)]
+
+        some = poses[rows]
+        comparison = compare(
+            self.options,
+            of_rows(reference),
+            particles[rows.to(particles.device)],
+            None if weights_reference is None else of_rows(weights_reference),
+            None if weights_particles is None else of_rows(weights_particles),
+            some,
+        )
+        box = comparison.box
+        start, reach = at_priors(some, self.device), self.options.max_shift_voxels(box)
+        plain = refine(
+            comparison, start, shells=self.options.max_shell(box), max_shift=reach, iterations=_STEPS
+        ).poses()
+        rotations, shifts = poses.rotations.clone(), poses.shifts.clone()
+        rotations[rows], shifts[rows] = plain.rotations, plain.shifts + some.shifts
+        # Scores stay those of cleaned volumes, as of all others.
+        return replace(poses, rotations=rotations, shifts=shifts)

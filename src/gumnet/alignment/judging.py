@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,8 @@ from gumnet.model.judge import SHELLS, Judge, Verdict, put_together
 _AT_ONCE = {"cpu": 64, "cuda": 4096}
 """Poses that are looked at together."""
 _WORTH_READING = 6.0
-"""Poses that the network does not look at have their score read in more shells if their log likelihood is less than
-this below the best; of the others each has a four hundredth of its probability at most."""
+"""Poses count if their log likelihood, in the band that they come from, is less than this below the best: of the others
+each has a four hundredth of its probability at most."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,32 @@ class Judging:
         Arguments are those of `judged`.
         """
         band = Band.up_to(comparison.box, SHELLS, comparison.reference.device)
-        searched = _searched(comparison, poses, self.shells if shells is None else shells, most)
+        count = poses.scores.shape[1]
+        k = count if most is None else min(most, count)
+        worth = (
+            torch.full_like(poses.scores[:, 0], count, dtype=torch.int64) if most is None else _worth(comparison, poses)
+        )
+        searched = _searched(comparison, poses, self.shells if shells is None else shells, worth)
         best = searched.amax(dim=1, keepdim=True)
         data = comparison.within(band)
         weights = comparison.shell_weights[:, band.shell]
         particle = band.take(comparison.spectra)
         seen = torch.ones_like(weights) if comparison.transfer is None else band.take(comparison.transfer)
         turned = comparison.turned_reference(band.shells)
-        parts = []
-        count = poses.scores.shape[1]
-        k = count if most is None else min(most, count)
-        rows = max(1, _AT_ONCE[particle.device.type] // k)
-        for start in range(0, len(data.matched), rows):
-            some = slice(start, start + rows)
+        n, kind = len(data.matched), particle.device.type
+        said = Verdict(searched.new_zeros(n, k), searched.new_zeros(n, k, 3), searched.new_zeros(n, k, 3))
+        for some, looks in _looks(worth, k, kind):
             own = turned if len(turned.fine) == 1 else turned[some]
-            values, transfer = read_at(own, poses.rotations[some, :k], band)
+            values, transfer = read_at(own, poses.rotations[some, :looks], band)
             spectra = as_complex(values)
             transfer = torch.ones_like(spectra.real) if transfer is None else transfer
             known = seen[some] if len(seen) == len(weights) else seen.expand_as(weights)[some]
-            put = put_together(spectra, transfer, particle[some], known, weights[some], poses.shifts[some, :k], band)
-            told = (searched - best)[some, :k].clamp_min(-1e3)
-            kind = particle.device.type
+            shifts = poses.shifts[some, :looks]
+            put = put_together(spectra, transfer, particle[some], known, weights[some], shifts, band)
+            told = (searched - best)[some, :looks].clamp_min(-1e3)
             with torch.autocast(kind, torch.bfloat16, enabled=self.half_precision):
-                parts.append(self.judge(*put, self.described[some], told))
-        return searched, Verdict.concatenate(parts)
+                said.write(some, looks, self.judge(*put, self.described[some], told))
+        return searched, said
 
     def judged(
         self, comparison: Comparison, poses: Candidates, *, shells: int | None = None, most: int | None = None
@@ -87,7 +90,7 @@ class Judging:
             Highest shell of the scores that the judge is told, where the poses are off by more than higher ones bear;
             that of the filter unless given.
         most
-            How many of a pair's poses are looked at, the first; the others keep their log likelihood from the search.
+            How many of a pair's poses are looked at, the first and at most: those that may count. All are unless given.
         """
         searched, verdict = self.looked_at(comparison, poses, shells=shells, most=most)
         k = verdict.log_likelihood.shape[1]
@@ -100,28 +103,41 @@ class Judging:
         )
 
 
-def _searched(comparison: Comparison, poses: Candidates, shells: int, most: int | None) -> Tensor:
+def _worth(comparison: Comparison, poses: Candidates) -> Tensor:
+    """Return how many poses, the first, have all among them that may count, (n,)."""
+    assert comparison.sharpness is not None
+    below = comparison.sharpness[:, None] * (poses.scores.amax(dim=1, keepdim=True) - poses.scores)
+    place = torch.arange(1, poses.scores.shape[1] + 1, device=below.device)
+    return ((below <= _WORTH_READING) * place).amax(dim=1).clamp_min(1)
+
+
+def _looks(worth: Tensor, most: int, kind: str) -> Iterator[tuple[slice, int]]:
+    """Yield which of n pairs are looked at together, and how many poses of each: none where one stands alone."""
+    if kind != "cpu":
+        step = max(1, _AT_ONCE[kind] // most)
+        yield from ((slice(start, start + step), most) for start in range(0, len(worth), step))
+        return
+    looks = worth.clamp(max=most).masked_fill(worth == 1, 0)
+    for rows in together(looks):
+        width = int(looks[rows].max())
+        if width > 0:
+            yield rows, width
+
+
+def _searched(comparison: Comparison, poses: Candidates, shells: int, worth: Tensor) -> Tensor:
     """Return the log likelihoods (n, k) that the scores up to shell ``shells`` give poses.
 
-    With ``most``, the others than the first so many have their scores read only if they may count beside them; the rest
-    do not, and have minus infinity.
+    Of each pair's the first ``worth`` (n,) have their scores read; the rest do not count, and have minus infinity.
     """
     assert comparison.sharpness is not None
-    sharp, found = comparison.sharpness[:, None], poses.scores.isfinite()
-    count = poses.scores.shape[1]
-    if most is None or most >= count:
-        return sharp * rescored(comparison, poses, shells).scores.where(found, -torch.inf)
-    before = sharp * poses.scores
-    before = before - before.amax(dim=1, keepdim=True)
-    # The first were climbed and may have changed places; the others are in order.
-    counts = (before[:, most:] >= -_WORTH_READING).sum(dim=1) + most
     turned = comparison.turned_reference(shells)
     log = torch.full_like(poses.scores, -torch.inf)
-    for rows in together(counts):
-        width = int(counts[rows].max())
+    for rows in together(worth):
+        width = int(worth[rows].max())
         some = Candidates(poses.rotations[rows, :width], poses.shifts[rows, :width], poses.scores[rows, :width])
         own = turned if len(turned.fine) == 1 else turned[rows]
-        read = torch.arange(width, device=counts.device) < counts[rows, None]
+        counts = torch.arange(width, device=worth.device) < worth[rows, None]
         scores = rescored(comparison[rows], some, shells, own).scores
-        log[rows, :width] = (sharp[rows] * scores).where(read & found[rows, :width], -torch.inf)
+        likely = comparison.sharpness[rows, None] * scores
+        log[rows, :width] = likely.where(counts & some.scores.isfinite(), -torch.inf)
     return log

@@ -9,7 +9,6 @@ small rotation and shift the pose is off. Its last layer starts at 0: untrained,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,11 +45,14 @@ class Verdict:
     rotation: Vectors
     shift: Vectors
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Verdict]) -> Verdict:
-        """Return what is said of the pairs of all ``parts``, in order."""
-        columns = zip(*((v.log_likelihood, v.rotation, v.shift) for v in parts), strict=True)
-        return cls(*(torch.cat(column) for column in columns))
+    def write(self, rows: slice, count: int, said: Verdict) -> None:
+        """Write in place what is said of the first ``count`` poses of some pairs."""
+        for column, part in (
+            (self.log_likelihood, said.log_likelihood),
+            (self.rotation, said.rotation),
+            (self.shift, said.shift),
+        ):
+            column[rows, :count] = part
 
     def corrected(self, rotations: Rotations, shifts: Vectors, box: int) -> tuple[Rotations, Vectors]:
         """Return poses (p, h, 3, 3) and (p, h, 3), shifts in voxels of a box of ``box``, as they are corrected."""
