@@ -72,7 +72,7 @@ class ExhaustiveAligner:
             poses = self._found(reference, particles, weights_reference, weights_particles, prior)
             if self.cleaner is None or not self.options.refine or self.options.near is not None:
                 return poses
-            return self._refined_as_they_are(reference, particles, weights_reference, weights_particles, poses)
+            return self._refined_as_they_are(reference, particles, weights_reference, weights_particles, prior, poses)
 
     def _found(
         self,
@@ -113,6 +113,7 @@ class ExhaustiveAligner:
         particles: Volumes,
         weights_reference: Weights | None,
         weights_particles: Weights | None,
+        prior: Poses | None,
         poses: Poses,
     ) -> Poses:
         """Return poses, those of nearly clean volumes refined once more on the volumes as they are."""
@@ -138,6 +139,8 @@ class ExhaustiveAligner:
             comparison, start, shells=self.options.max_shell(box), max_shift=reach, iterations=_STEPS
         ).poses()
         rotations, shifts = poses.rotations.clone(), poses.shifts.clone()
-        rotations[rows], shifts[rows] = plain.rotations, plain.shifts + some.shifts
+        centres = torch.zeros_like(some.shifts) if prior is None else prior.shifts[rows].to(some.shifts)
+        rotations[rows] = plain.rotations
+        shifts[rows] = centres + (some.shifts + plain.shifts - centres).clamp(-reach, reach)
         # Scores stay those of cleaned volumes, as of all others.
         return replace(poses, rotations=rotations, shifts=shifts)
