@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -133,6 +134,23 @@ def temper(records: Sequence[Record]) -> str:
         for level in levels
     ]
     return table(["level", "right in all", *factors], rows)
+
+
+def noise(records: Sequence[Record]) -> str:
+    """Return the table of pure_noise.py, its notes beneath."""
+    cells = [cell for record in records for cell in record["cells"]]
+    rows = [
+        [
+            cell["start"],
+            "none" if math.isinf(cell["resolution"]) else f"{cell['resolution']:.0f} A",
+            f"{cell['band']:.0f} A",
+            "-" if cell["evidence"] is None else number(cell["evidence"], 2),
+            f"{cell['cpu_seconds']:.0f}",
+            " ".join(cell["notes"]),
+        ]
+        for cell in cells
+    ]
+    return table(["start", "resolution", "band of the start", "evidence", "CPU s", "notes"], rows)
 
 
 def box_size(records: Sequence[Record]) -> str:
@@ -289,6 +307,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "gpu-speed": gpu_speed,
     "temper": temper,
     "box-size": box_size,
+    "noise": noise,
     "accuracy": accuracy,
     "accuracy-levels": accuracy_levels,
     "averaging": averaging,

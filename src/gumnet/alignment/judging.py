@@ -18,7 +18,7 @@ _AT_ONCE = {"cpu": 64, "cuda": 4096}
 """Poses that are looked at together."""
 _WORTH_READING = 10.0
 """Poses count if their log likelihood, in the band that they come from, is less than this below the best: of the others
-each has less than a ten thousandth of its probability. With 6 confidences at a signal-to-noise ratio of 0.1 were too high."""
+each has less than a ten thousandth of its probability. With 6, poses of very noisy pairs had too much confidence."""
 
 
 @dataclass(frozen=True)
