@@ -137,7 +137,7 @@ def temper(records: Sequence[Record]) -> str:
 
 
 def noise(records: Sequence[Record]) -> str:
-    """Return the table of pure_noise.py, its notes beneath."""
+    """Return the table of pure_noise.py."""
     cells = [cell for record in records for cell in record["cells"]]
     rows = [
         [

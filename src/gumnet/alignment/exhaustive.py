@@ -36,6 +36,10 @@ SEPARATION_DEGREES = 12.0
 """Least angle between two of them: two on one peak would be refined to the same pose."""
 
 
+_Given = tuple[Volumes, Volumes, Weights | None, Weights | None]
+"""Reference, particles, and their weights."""
+
+
 @dataclass(frozen=True)
 class ExhaustiveAligner:
     """Search over all rotations and shifts; with a prior, near it.
@@ -69,29 +73,21 @@ class ExhaustiveAligner:
     ) -> Poses:
         """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            poses = self._found(reference, particles, weights_reference, weights_particles, prior)
+            given = (reference, particles, weights_reference, weights_particles)
+            poses = self._found(given, prior)
             if self.cleaner is None or not self.options.refine or self.options.near is not None:
                 return poses
-            return self._refined_as_they_are(reference, particles, weights_reference, weights_particles, prior, poses)
+            return self._refined_as_they_are(given, prior, poses)
 
-    def _found(
-        self,
-        reference: Volumes,
-        particles: Volumes,
-        weights_reference: Weights | None,
-        weights_particles: Weights | None,
-        prior: Poses | None,
-    ) -> Poses:
-        box = reference.shape[-1]
+    def _found(self, given: _Given, prior: Poses | None) -> Poses:
+        box = given[0].shape[-1]
         limits: Limits = {
             "max_shift": self.options.max_shift_voxels(box),
             "candidates": CANDIDATES if self.options.refine else UNREFINED,
             "separation_degrees": SEPARATION_DEGREES,
             "symmetry": self.options.symmetry,
         }
-        comparison = compare(
-            self.options, reference, particles, weights_reference, weights_particles, prior, self.cleaner
-        )
+        comparison = compare(self.options, *given, prior, self.cleaner)
         shells = self.options.max_shell(box)
         lowest = self.options.min_shell(box)
         steps = tuple(replace(step, shells=min(raised(step.shells, lowest), shells)) for step in STEPS)
@@ -107,30 +103,19 @@ class ExhaustiveAligner:
             found = at_priors(prior, self.device)
         return finish(self.options, comparison, found, prior, steps[-1].shells)
 
-    def _refined_as_they_are(
-        self,
-        reference: Volumes,
-        particles: Volumes,
-        weights_reference: Weights | None,
-        weights_particles: Weights | None,
-        prior: Poses | None,
-        poses: Poses,
-    ) -> Poses:
+    def _refined_as_they_are(self, given: _Given, prior: Poses | None, poses: Poses) -> Poses:
         """Return poses, those of nearly clean volumes refined once more on the volumes as they are."""
         rows = torch.nonzero(poses.scores >= CLEAN)[:, 0]
         if len(rows) == 0:
             return poses
-
-        def of_rows(of: Tensor) -> Tensor:
-            return of if len(of) == 1 else of[rows.to(of.device)]
-
+        reference, particles, weights_reference, weights_particles = given
         some = poses[rows]
         comparison = compare(
             self.options,
-            of_rows(reference),
-            particles[rows.to(particles.device)],
-            None if weights_reference is None else of_rows(weights_reference),
-            None if weights_particles is None else of_rows(weights_particles),
+            _of_rows(reference, rows),
+            _of_rows(particles, rows),
+            None if weights_reference is None else _of_rows(weights_reference, rows),
+            None if weights_particles is None else _of_rows(weights_particles, rows),
             some,
         )
         box = comparison.box
@@ -144,3 +129,8 @@ class ExhaustiveAligner:
         shifts[rows] = centres + (some.shifts + plain.shifts - centres).clamp(-reach, reach)
         # Scores stay those of cleaned volumes, as of all others.
         return replace(poses, rotations=rotations, shifts=shifts)
+
+
+def _of_rows(of: Tensor, rows: Tensor) -> Tensor:
+    """Return some of n volumes or weights, or the one that is for all."""
+    return of if len(of) == 1 else of[rows.to(of.device)]

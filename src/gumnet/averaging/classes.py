@@ -158,11 +158,9 @@ def rows_of(labels: Labels, number: int) -> Tensor:
 
 def _started_together(shells: dict[int, int]) -> str:
     """Return up to which shells the halves of the classes, by their numbers, have their start in common."""
-    numbers = sorted(set(shells.values()))
-    words = str(numbers[0])
-    if len(numbers) > 1:
-        lists = [", ".join(str(k) for k, s in shells.items() if s == shell) for shell in numbers]
-        words = "; ".join(f"{shell} (class {those})" for shell, those in zip(numbers, lists, strict=True))
+    words = str(min(shells.values()))
+    if len(set(shells.values())) > 1:
+        words = ", ".join(f"{shell} (class {number})" for number, shell in shells.items())
     return _STARTED_TOGETHER.format(words)
 
 
