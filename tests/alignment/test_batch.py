@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.batch import KEPT_GIGABYTES, Shares, batch_size_for, shares_of
+from gumnet.alignment.batch import KEPT_GIGABYTES, Shares, batching_for, shares_of
 from gumnet.errors import InputError
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 def size(box: int, gigabytes: float | None = None, *, shared: bool = True, max_frequency: float | None = None) -> int:
     options = AlignerOptions(max_frequency=max_frequency)
-    return batch_size_for(options, box, CPU, shared_reference=shared, memory_gigabytes=gigabytes)
+    return batching_for(options, box, CPU, shared_reference=shared, memory_gigabytes=gigabytes, threads=1).size
 
 
 def test_more_memory_holds_more_particles() -> None:
@@ -45,7 +45,7 @@ def test_no_memory_is_no_limit_to_keep(gigabytes: float) -> None:
 
 
 def test_a_batch_that_was_asked_for_goes_first() -> None:
-    assert batch_size_for(AlignerOptions(), 96, CPU, shared_reference=True, wanted=7) == 7
+    assert batching_for(AlignerOptions(), 96, CPU, shared_reference=True, wanted=7).size == 7
 
 
 @pytest.mark.parametrize(("workers", "keepers"), [(1, 1), (1, 0), (3, 4)])
@@ -72,4 +72,4 @@ def test_a_limit_is_shared_by_alignment_kept_particles_and_what_else_there_is(wo
         assert 0 <= found.kept_gigabytes <= KEPT_GIGABYTES
         assert (found.kept_gigabytes > 0) == (keepers > 0)
         given = {"memory_gigabytes": found.alignment_gigabytes, "particles": count, "workers": workers}
-        assert batch_size_for(options, 32, CPU, shared_reference=True, **given) >= 1  # type: ignore[arg-type]
+        assert batching_for(options, 32, CPU, shared_reference=True, **given).size >= 1  # type: ignore[arg-type]

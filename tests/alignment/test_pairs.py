@@ -9,7 +9,7 @@ import torch
 
 import gumnet
 from gumnet.alignment.aligner import AlignerOptions
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import batching_for
 from gumnet.alignment.pairs import align_pairs
 from gumnet.errors import InputError
 from gumnet.geometry.so3 import angular_distance_degrees, rotation_from_vector
@@ -61,7 +61,8 @@ def test_the_batch_size_does_not_change_the_result(generator: torch.Generator) -
 
 def test_memory_bounds_the_batch() -> None:
     small, large = (
-        batch_size_for(AlignerOptions(), box, torch.device("cpu"), shared_reference=False) for box in (32, 96)
+        batching_for(AlignerOptions(), box, torch.device("cpu"), shared_reference=False, threads=1).size
+        for box in (32, 96)
     )
     assert small > 4
     assert large < 4

@@ -11,6 +11,7 @@ import torch
 
 from gumnet.alignment.auto import AUTO
 from gumnet.alignment.near import Near
+from gumnet.engine.threads import side_by_side
 from gumnet.errors import InputError
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
@@ -53,6 +54,8 @@ class AlignerOptions:
         Point group of the reference; None where each has an orientation of its own, as in pairs.
     near
         With priors: how far from them to search. Unless given they are only refined.
+    at_once
+        Parts that the particles of a call are dealt to, to be aligned side by side on the threads of a CPU, at most.
     """
 
     refine: bool = True
@@ -63,6 +66,7 @@ class AlignerOptions:
     mask: Volume | None = None
     symmetry: PointGroup | None = None
     near: Near | None = None
+    at_once: int = 1
 
     def max_shift_voxels(self, box: int) -> float:
         """Return the largest shift along each axis, in voxels, for a box of ``box`` voxels."""
@@ -109,6 +113,56 @@ class Aligner(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class SideBySide:
+    """An aligner that does parts of the particles on threads of their own.
+
+    Torch's own threads share out each small sum by itself, and two of them are hardly faster than one there.
+
+    Parameters
+    ----------
+    aligner
+        What aligns each part.
+    most
+        How many parts, at most.
+    """
+
+    aligner: Aligner
+    most: int
+
+    def align(
+        self,
+        reference: Volumes,
+        particles: Volumes,
+        weights_reference: Weights | None,
+        weights_particles: Weights | None,
+        prior: Poses | None = None,
+    ) -> Poses:
+        """Return the poses of particles on a reference; see `Aligner.align`."""
+        n = len(particles)
+        count = max(1, min(self.most, n, torch.get_num_threads()))
+        bounds = [n * i // count for i in range(count + 1)]
+        found: list[Poses | None] = [None] * count
+
+        def part(i: int) -> None:
+            rows = slice(bounds[i], bounds[i + 1])
+            found[i] = self.aligner.align(
+                reference if len(reference) < n else reference[rows],
+                particles[rows],
+                _of_rows(weights_reference, rows, n),
+                _of_rows(weights_particles, rows, n),
+                None if prior is None else prior[rows],
+            )
+
+        side_by_side(part, range(count), count)
+        return Poses.concatenate([poses for poses in found if poses is not None])
+
+
+def _of_rows(weights: Weights | None, rows: slice, n: int) -> Weights | None:
+    """Return the weights of some of n particles, or those that are for all."""
+    return weights if weights is None or len(weights) < n else weights[rows]
+
+
 METHODS: dict[str, Callable[[AlignerOptions, torch.device], Aligner]] = {}
 """Methods by name. A new one is a file here that defines an `Aligner`, and one line in `_fill`."""
 
@@ -145,4 +199,5 @@ def make_aligner(method: str, options: AlignerOptions, device: torch.device) -> 
         raise InputError(f"a lowest frequency of {low} leaves nothing", cure="give one below the highest")
     if options.max_frequency is not None and not options.max_frequency > 0:
         raise InputError(f"a highest frequency of {options.max_frequency} leaves nothing", cure="give one above 0")
-    return METHODS[method](options, device)
+    aligner = METHODS[method](options, device)
+    return SideBySide(aligner, options.at_once) if options.at_once > 1 and device.type == "cpu" else aligner

@@ -30,7 +30,23 @@ _COPIES = 2.5
 """Peak of the memory while a spectrum with its derivatives is made, over what it takes in the end (measured)."""
 
 
-def batch_size_for(
+@dataclass(frozen=True)
+class Batching:
+    """How particles are aligned in batches.
+
+    Parameters
+    ----------
+    size
+        Of a batch, in particles.
+    at_once
+        Parts of a batch that a CPU aligns side by side, at most.
+    """
+
+    size: int
+    at_once: int
+
+
+def batching_for(
     options: AlignerOptions,
     box: int,
     device: torch.device,
@@ -40,7 +56,8 @@ def batch_size_for(
     memory_gigabytes: float | None = None,
     particles: int = 0,
     workers: int = 1,
-) -> int:
+    threads: int | None = None,
+) -> Batching:
     """Return how many particles a batch holds so that refinement, the hungriest step, stays within memory.
 
     Parameters
@@ -48,23 +65,23 @@ def batch_size_for(
     shared_reference
         Whether all particles share one reference; otherwise each brings a spectrum of its own.
     wanted
-        What the caller asked for, which goes first.
+        Particles a batch that the caller asked for, which goes first.
     memory_gigabytes
         Limit; 2 on a CPU and a quarter of what is free on a GPU unless given.
     particles
         How many there are in all: their table takes a share of the memory of a CPU.
     workers
         How many processes share the limit, where one is given; each of them has the interpreter and its libraries.
+    threads
+        CPU threads of each; those that torch uses here unless given.
 
     Raises
     ------
     InputError
         If the limit does not hold one particle.
     """
-    if wanted is not None:
-        if wanted < 1:
-            raise InputError(f"a batch_size of {wanted} is not possible", cure="give 1 or more, or None")
-        return wanted
+    if wanted is not None and wanted < 1:
+        raise InputError(f"a batch_size of {wanted} is not possible", cure="give 1 or more, or None")
     reserved = 0.0
     if memory_gigabytes is not None:
         if not 0 < memory_gigabytes < math.inf:
@@ -76,10 +93,15 @@ def batch_size_for(
         budget = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     else:
         budget = DEFAULT_MEMORY_GIGABYTES * 1e9
-    fixed, each, one = _needs(options, box, shared_reference, device.type)
-    if memory_gigabytes is not None and fixed + one > budget:
-        raise _too_little(memory_gigabytes, reserved + workers * (fixed + one), box)
-    return int(max(1, min(_MOST[device.type], (budget - fixed) // each)))
+    needs = _Needs.of(options, box, shared_reference, device.type)
+    if wanted is None and memory_gigabytes is not None and needs.peak(1, 1) > budget:
+        raise _too_little(memory_gigabytes, reserved + workers * needs.peak(1, 1), box)
+    threads = 1 if device.type != "cpu" else torch.get_num_threads() if threads is None else threads
+    at_once = int(max(1, min(threads, (budget - _PROGRAM_BYTES) // (needs.shared + needs.one))))
+    if wanted is not None:
+        return Batching(wanted, min(at_once, wanted))
+    held = (budget - _PROGRAM_BYTES - at_once * needs.shared) // needs.each
+    return Batching(int(max(1, min(_MOST[device.type] * at_once, held))), at_once)
 
 
 def _too_little(gigabytes: float, needed_bytes: float, box: int) -> InputError:
@@ -120,7 +142,7 @@ def shares_of(
     Parameters
     ----------
     memory_gigabytes, options, box, device, particles, workers
-        As for `batch_size_for`. A limit of a GPU says nothing of the memory beside it.
+        As for `batching_for`. A limit of a GPU says nothing of the memory beside it.
     keepers
         Processes that keep particles.
     besides
@@ -135,10 +157,8 @@ def shares_of(
     """
     if memory_gigabytes is None or device.type == "cuda":
         return Shares(KEPT_GIGABYTES if keepers else 0.0, memory_gigabytes)
-    fixed, _, one = _needs(options, box, True, device.type)
-    needed = (
-        table_bytes(particles) + (_PROGRAM_BYTES if workers > 1 else 0) + workers * (fixed + one) + besides + before
-    )
+    one = _Needs.of(options, box, True, device.type).peak(1, 1)
+    needed = table_bytes(particles) + (_PROGRAM_BYTES if workers > 1 else 0) + workers * one + besides + before
     left = memory_gigabytes * 1e9 - needed
     if left < 0:
         raise _too_little(memory_gigabytes, needed, box)
@@ -146,10 +166,10 @@ def shares_of(
     return Shares(kept, memory_gigabytes - keepers * kept - besides / 1e9)
 
 
-def peak_bytes(options: AlignerOptions, box: int, size: int, *, shared_reference: bool) -> float:
-    """Return what alignment takes in batches of ``size`` particles on a CPU, in bytes, the program itself included."""
-    fixed, each, one = _needs(options, box, shared_reference, "cpu")
-    return fixed + (max(one, size * each) if size else 0.0)
+def peak_bytes(options: AlignerOptions, box: int, batching: Batching | None, *, shared_reference: bool) -> float:
+    """Return what alignment in batches takes on a CPU, in bytes, the program itself included; that alone for None."""
+    needs = _Needs.of(options, box, shared_reference, "cpu")
+    return needs.peak(0, 1) if batching is None else needs.peak(batching.size, batching.at_once)
 
 
 def table_bytes(particles: int) -> float:
@@ -157,23 +177,35 @@ def table_bytes(particles: int) -> float:
     return _BYTES_A_ROW * particles
 
 
-def _needs(options: AlignerOptions, box: int, shared_reference: bool, device: str) -> tuple[float, float, float]:
-    """Return the bytes that alignment takes for anything, those for each particle of a batch, and those of one alone.
+@dataclass(frozen=True)
+class _Needs:
+    """Bytes that alignment takes beside the program: for a shared reference in each part, a particle, and one alone.
 
-    Stages of many candidates take their bytes once on a CPU, which refines a particle at a time there.
+    Stages of many candidates take their bytes once a part on a CPU, which refines a particle at a time there.
     """
-    shells = options.max_shell(box)
-    plan = stages(shells, options.min_shell(box))
-    coefficients = [stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan]
-    at_once = [
-        c
-        for c, stage in zip(coefficients, plan, strict=True)
-        if device != "cpu" or stage.candidates < CANDIDATES_AT_ONCE
-    ]
-    # Eight real channels on a grid twice as fine.
-    spectrum = _COPIES * 8 * 4 * min(2 * PADDING * (shells + 1) + 1, PADDING * box + 1) ** 3
-    others = 10 * 4 * box**3 + (0 if shared_reference else spectrum)
-    each = max(at_once) * _BYTES_A_COEFFICIENT + others
-    one = max(coefficients) * _BYTES_A_COEFFICIENT + others
-    fixed = _PROGRAM_BYTES + (spectrum if shared_reference else 0)
-    return fixed, each, one
+
+    shared: float
+    each: float
+    one: float
+
+    @classmethod
+    def of(cls, options: AlignerOptions, box: int, shared_reference: bool, device: str) -> _Needs:
+        shells = options.max_shell(box)
+        plan = stages(shells, options.min_shell(box))
+        coefficients = [stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan]
+        at_once = [
+            c
+            for c, stage in zip(coefficients, plan, strict=True)
+            if device != "cpu" or stage.candidates < CANDIDATES_AT_ONCE
+        ]
+        # Eight real channels on a grid twice as fine.
+        spectrum = _COPIES * 8 * 4 * min(2 * PADDING * (shells + 1) + 1, PADDING * box + 1) ** 3
+        others = 10 * 4 * box**3 + (0 if shared_reference else spectrum)
+        each = max(at_once) * _BYTES_A_COEFFICIENT + others
+        one = max(coefficients) * _BYTES_A_COEFFICIENT + others
+        return cls(spectrum if shared_reference else 0.0, each, one)
+
+    def peak(self, size: int, at_once: int) -> float:
+        """Return the peak, the program included, for batches of ``size`` particles in parts side by side."""
+        particles = max(min(at_once, size) * self.one, size * self.each)
+        return _PROGRAM_BYTES + at_once * self.shared + particles

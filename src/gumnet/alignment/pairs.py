@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.auto import PAIRS, chosen
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import batching_for
 from gumnet.alignment.checks import as_stack, as_weights, check_max_shift, checked_volumes
 from gumnet.devices import resolve_device
 from gumnet.errors import InputError
@@ -82,10 +83,11 @@ def align_pairs(
     all_a, all_b = as_weights(weights_a, "weights_a", count, box), as_weights(weights_b, "weights_b", count, box)
     check_max_shift(max_shift, box)
     options = AlignerOptions(refine=refine, max_shift=max_shift, model=model)
-    aligner = make_aligner(chosen(method, PAIRS, model), options, on)
-    size = batch_size_for(
+    batching = batching_for(
         options, box, on, shared_reference=False, wanted=batch_size, memory_gigabytes=memory_gigabytes
     )
+    size, options = batching.size, replace(options, at_once=batching.at_once)
+    aligner = make_aligner(chosen(method, PAIRS, model), options, on)
     parts = []
     with progress("Aligning", count, unit="pairs") as display:
         for start in range(0, count, size):

@@ -9,7 +9,7 @@ import torch
 
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.auto import TO_MAP, chosen
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import Batching, batching_for
 from gumnet.alignment.checks import (
     as_stack,
     as_weights,
@@ -187,7 +187,8 @@ def align_tolerantly(
     work = _work(particles, reference, config, weights_reference)
     if len(particles) == 0:
         raise InputError("there are no particles to align", cure="give a table with at least one")
-    size = _batch_size(work, config, place)
+    batching = _batching(work, config, place)
+    work, size = replace(work, options=replace(work.options, at_once=batching.at_once)), batching.size
     if journal is not None:
         size = journal.agree({"particles a batch": size})["particles a batch"]
     found: dict[int, Done] = {}
@@ -234,12 +235,13 @@ def _work(particles: Particles, reference: Volume, config: AlignConfig, weights_
     )
 
 
-def _batch_size(work: AlignWork, config: AlignConfig, place: Place) -> int:
+def _batching(work: AlignWork, config: AlignConfig, place: Place) -> Batching:
     """Return how many particles go out at a time; those of workers elsewhere are known by their device's name."""
     if place.cluster is not None and config.batch_size is None and place.device != "cpu":
-        return _BATCH_ELSEWHERE
+        return Batching(_BATCH_ELSEWHERE, place.threads or 1)
     device = torch.device("cpu") if place.cluster is not None else resolve_device(place.device)
-    return batch_size_for(
+    count = place.count()
+    return batching_for(
         work.options,
         work.volumes.box,
         device,
@@ -247,5 +249,6 @@ def _batch_size(work: AlignWork, config: AlignConfig, place: Place) -> int:
         wanted=config.batch_size,
         memory_gigabytes=config.memory_gigabytes,
         particles=len(work.volumes),
-        workers=1 if place.cluster is not None or device.type == "cuda" else place.count(),
+        workers=1 if place.cluster is not None or device.type == "cuda" else count,
+        threads=place.threads or (1 if place.cluster is not None else max(1, torch.get_num_threads() // count)),
     )

@@ -13,6 +13,7 @@ others. The evidence that it finds there is free of that too, and tells how good
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from gumnet.averaging.compare import Compared, compare
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
+from gumnet.engine.threads import side_by_side
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
 from gumnet.types import Labels, Rotations, Vectors
@@ -113,7 +115,9 @@ def expect(
     centres = torch.zeros(n, 3) if centres is None else centres
     found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
-    for fold, parts in compare(data, maps, folds, rotations, shifts, candidates, centres):
+
+    def of_fold(compared: tuple[int, Iterator[Compared]]) -> None:
+        fold, parts = compared
         coefficients = len(data.band.frequencies)
         total = torch.zeros(classes_count * turns, 2 * coefficients, device=device)
         precision = torch.zeros(classes_count * turns, coefficients, device=device)
@@ -128,6 +132,9 @@ def expect(
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
             for member in members:
                 lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
+
+    compared = compare(data, maps, folds, rotations, shifts, candidates, centres)
+    side_by_side(of_fold, compared, folds_count if device.type == "cpu" else 1)
     at = (centres + shifts[found.places]).double()
     poses = Poses(rotations.cpu()[found.turns].double(), at, found.certainty.double())
     return Expectation(found.evidence, found.masses, poses, centres + found.shift_masses @ shifts, sums)

@@ -28,7 +28,7 @@ MOST_FOR_ONE = 20_000
 """Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand."""
 KEPT_BYTES_OF_ONE = 30_000
 """What is kept of each of them for all steps, at most."""
-_PHASES_OF_CLASSES = 3
+_SHELLS_OF_CLASSES = 6
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
 
@@ -46,7 +46,7 @@ def find(
     schedule = _schedule(particles.box)
     if classes > 1:
         # By then particles are sorted, and each class goes on by itself (`finer`).
-        schedule = schedule[:_PHASES_OF_CLASSES]
+        schedule = tuple(phase for phase in schedule if phase.shells <= _SHELLS_OF_CLASSES) or schedule[:1]
     generator = seeded(seed_of(config.seed, whose))
     begun: Begun | None = None
     notes: tuple[str, ...] = ()

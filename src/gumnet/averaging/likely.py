@@ -8,11 +8,14 @@ would have to raise ten thousand times.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from gumnet.averaging.compare import compare
+from gumnet.averaging.compare import Compared, compare
 from gumnet.averaging.low_band import LowBand
+from gumnet.engine.threads import side_by_side
 from gumnet.types import Labels, Rotations, Vectors
 
 _LEAST_SHARE = 1e-4
@@ -47,10 +50,14 @@ def likely_rotations(
     """
     n, classes, turns = len(data), maps.shape[1], len(coarse)
     masses = torch.zeros(n, classes * turns)
-    for _, parts in compare(data, maps, folds, coarse.float(), shifts, candidates, centres):
-        for part in parts:
+
+    def of_fold(compared: tuple[int, Iterator[Compared]]) -> None:
+        for part in compared[1]:
             mass = torch.softmax(part.scores.flatten(1), dim=1).view_as(part.scores).sum(dim=1)
             masses[part.rows[:, None], part.columns.cpu()] = mass.cpu()
+
+    compared = compare(data, maps, folds, coarse.float(), shifts, candidates, centres)
+    side_by_side(of_fold, compared, len(maps))
     kept = (masses > _LEAST_SHARE * masses.amax(dim=1, keepdim=True)).view(n, classes, turns)
     cosines = rotations.flatten(1).float() @ coarse.flatten(1).float().T  # trace of R' R^T: the larger the nearer
     likely = torch.zeros(n, classes, len(rotations), dtype=torch.bool)

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from gumnet.alignment.batch import Shares, batch_size_for, peak_bytes, shares_of, table_bytes
+from gumnet.alignment.batch import Shares, batching_for, peak_bytes, shares_of, table_bytes
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.first_search import KEPT_BYTES_OF_ONE, MOST_FOR_ONE
 from gumnet.averaging.folds import FOLDS, MOST_FOLDED
@@ -66,9 +66,9 @@ def average_bytes(particles: Particles, memory_gigabytes: float | None, device: 
     shares = average_shares(config, particles, workers=1, device=device)
     cpu = torch.device("cpu")
     limit = shares.alignment_gigabytes if device.type == "cpu" else None
-    size = batch_size_for(options, box, cpu, shared_reference=True, memory_gigabytes=limit, particles=count)
-    aligning = peak_bytes(options, box, size if device.type == "cpu" else 0, shared_reference=True)
-    beginning = peak_bytes(options, box, 0, shared_reference=True) + first_maps_bytes(config, count)
+    batching = batching_for(options, box, cpu, shared_reference=True, memory_gigabytes=limit, particles=count)
+    aligning = peak_bytes(options, box, batching if device.type == "cpu" else None, shared_reference=True)
+    beginning = peak_bytes(options, box, None, shared_reference=True) + first_maps_bytes(config, count)
     each = 4.0 * box**3 * (0 if is_cheap(particles.volumes) else 1)
     if particles.weights is not None and not is_cheap(particles.weights):
         each += 4.0 * box**2 * (box // 2 + 1)

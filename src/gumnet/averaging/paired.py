@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.auto import PAIRS, chosen
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import batching_for
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.communities import communities, labels_and_poses
 from gumnet.averaging.config import AverageConfig
@@ -71,8 +72,9 @@ def _aligned(particles: Particles, config: AverageConfig, generator: torch.Gener
         apart = min(config.max_shift * (1 + math.sqrt(3)), max(config.max_shift, _LEAST_SHIFT * box))
     # Not refined: that takes longer, and the first band forgives the few degrees more of a right pair that was not.
     options = AlignerOptions(refine=False, max_shift=apart, model=config.model)
-    size = batch_size_for(
+    batching = batching_for(
         options, box, device, shared_reference=True, wanted=config.batch_size, memory_gigabytes=config.memory_gigabytes
     )
+    size, options = batching.size, replace(options, at_once=batching.at_once)
     aligner = make_aligner(chosen(config.method, PAIRS, config.model), options, device)
     return pair_graph(particles, aligner, generator=generator, device=device, batch_size=max(1, min(size, PARTNERS)))

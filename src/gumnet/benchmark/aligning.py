@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gumnet.alignment.aligner import make_aligner
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import batching_for
 from gumnet.alignment.to_reference import AlignConfig
 from gumnet.averaging.mask import soft_sphere
 from gumnet.benchmark.pairs import Pairs
@@ -77,9 +77,10 @@ def aligned(method: str, pairs: Pairs, setting: Setting) -> tuple[Poses, tuple[T
     device, box = resolve_device(setting.device), pairs.a.shape[-1]
     began = Seconds.now()
     options = setting.config(method, box).options(setting.voxel_size)
-    aligner = make_aligner(method, options, device)
     memory = setting.memory_gigabytes
-    size = batch_size_for(options, box, device, shared_reference=False, memory_gigabytes=memory)
+    batching = batching_for(options, box, device, shared_reference=False, memory_gigabytes=memory)
+    size, options = batching.size, replace(options, at_once=batching.at_once)
+    aligner = make_aligner(method, options, device)
 
     def on(weights: Weights | None) -> Weights | None:
         return None if weights is None else weights.to(device)

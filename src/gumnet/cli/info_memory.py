@@ -38,11 +38,11 @@ def memory_in_words(particles: Particles, device: torch.device, memory: float | 
         Limit in GB, as for ``gumnet align --memory``; what that uses by itself unless given.
     """
     from gumnet.alignment.aligner import AlignerOptions
-    from gumnet.alignment.batch import batch_size_for, peak_bytes, table_bytes
+    from gumnet.alignment.batch import batching_for, peak_bytes, table_bytes
 
     options, box, count = AlignerOptions(), particles.box, len(particles)
-    size = batch_size_for(options, box, device, shared_reference=True, memory_gigabytes=memory, particles=count)
-    peak = peak_bytes(options, box, size, shared_reference=True)
+    batching = batching_for(options, box, device, shared_reference=True, memory_gigabytes=memory, particles=count)
+    peak, size = peak_bytes(options, box, batching, shared_reference=True), batching.size
     if device.type != "cuda":
         return f"{(peak + table_bytes(count)) / 1e9:.1f} GB, {size} particles at a time"
     return (

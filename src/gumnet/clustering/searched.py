@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.aligner import Aligner, make_aligner
-from gumnet.alignment.batch import batch_size_for
+from gumnet.alignment.batch import batching_for
 from gumnet.alignment.to_particle import align_to_particle
 from gumnet.clustering.blocks import SCORES
 from gumnet.clustering.config import POSES, ClusterConfig
@@ -85,7 +85,7 @@ class SearchedScores:
         """Return the scores that the configuration asks for, not computed yet; workers share its memory."""
         alignment, device = config.alignment(), resolve_device(config.device)
         options = alignment.options(particles.voxel_size_angstrom)
-        size = batch_size_for(
+        batching = batching_for(
             options,
             particles.box,
             device,
@@ -95,8 +95,8 @@ class SearchedScores:
             particles=len(particles),
             workers=workers,
         )
-        aligner = make_aligner(alignment.method, options, device)
-        return cls(particles, aligner, size, device, near_poses=config.method == POSES)
+        aligner = make_aligner(alignment.method, replace(options, at_once=batching.at_once), device)
+        return cls(particles, aligner, batching.size, device, near_poses=config.method == POSES)
 
     def work(self, config: ClusterConfig, kept_gigabytes: float) -> ScoreWork:
         """Return the same for workers elsewhere, who read the particles for themselves."""
