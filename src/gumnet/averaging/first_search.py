@@ -14,7 +14,7 @@ from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
-from gumnet.averaging.start_config import ALL_SURE
+from gumnet.averaging.start_config import ALL_SURE, SORTING_STEPS
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
@@ -28,7 +28,7 @@ MOST_FOR_ONE = 20_000
 """Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand."""
 KEPT_BYTES_OF_ONE = 30_000
 """What is kept of each of them for all steps, at most."""
-_SHELLS_OF_CLASSES = 6
+_PHASES_OF_CLASSES = 3
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
 
@@ -46,7 +46,8 @@ def find(
     schedule = _schedule(particles.box)
     if classes > 1:
         # By then particles are sorted, and each class goes on by itself (`finer`).
-        schedule = tuple(phase for phase in schedule if phase.shells <= _SHELLS_OF_CLASSES) or schedule[:1]
+        coarse, last = schedule[: _PHASES_OF_CLASSES - 1], schedule[_PHASES_OF_CLASSES - 1 : _PHASES_OF_CLASSES]
+        schedule = (*coarse, *(replace(phase, steps=SORTING_STEPS) for phase in last))
     generator = seeded(seed_of(config.seed, whose))
     begun: Begun | None = None
     notes: tuple[str, ...] = ()

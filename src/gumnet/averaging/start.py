@@ -161,8 +161,8 @@ def first_maps(
         chosen = number > FIRST_CHOICE or begun is not None
         if chosen and _sureness(run, states) >= (SURE if fine else ALL_SURE):
             break
-        states = [state if state.levelled and phase.shells == shells else run.phase(phase, state) for state in states]
         shells = phase.shells
+        states = [run.phase(phase, state) for state in states]
         if config.starts_after(number) < len(states):
             states = sorted(states, key=lambda state: -state.evidence)[: config.starts_after(number)]
         _keep_states(run, kept, number, states)
@@ -197,7 +197,6 @@ def _keep_states(run: StartRun, kept: Checkpoint, phases: int, states: list[Stat
     facts = {
         "numbers": [state.number for state in states],
         "evidence": [state.evidence for state in states],
-        "levelled": [state.levelled for state in states],
         "history": [asdict(step) for step in run.history],
     }
     kept.keep(f"phase {phases}", {**columns, "generator": run.generator.get_state()}, facts)
@@ -211,7 +210,6 @@ def _kept_states(run: StartRun, kept: Checkpoint) -> tuple[int, list[State]]:
             run.generator.set_state(found.tensors["generator"])
             run.history = _steps(found.facts["history"])
             columns = [found.tensors[name] for name in State.TENSORS]
-            facts = found.facts
-            rows = zip(facts["numbers"], facts["evidence"], *columns, facts["levelled"], strict=True)
+            rows = zip(found.facts["numbers"], found.facts["evidence"], *columns, strict=True)
             return phases, [State(*row) for row in rows]
     return 0, []

@@ -34,14 +34,15 @@ SCHEDULE = (
     Phase(4, 12, 1.0, 0.7),
     Phase(5, 16, 0.5, 0.7),
     Phase(6, 6, 0.5, 0.6),
-    Phase(6, 6, 0.5, 0.6),
-    Phase(7, 8, 0.5, 0.3),
+    Phase(7, 10, 0.5, 0.3),
     Phase(8, 8, 0.5, 0.3),
     Phase(9, 6, 0.5, 0.3),
 )
 """Shell 7 is 55 A in a box of 32 voxels of 12 A. Where most particles are sure of their pose there, the search over all
-rotations finds every particle with these maps; where noise is strong, finer shells tell more. Shell 6 comes in two
-parts: where it takes all of its steps, half of them tell which start is best, and only that one takes the rest."""
+rotations finds every particle with these maps; where noise is strong, finer shells tell more. What grows slowly in
+shell 6, as a proteasome does, grows fast in shell 7: half of twelve steps there do as well (docs/joint.md)."""
+SORTING_STEPS = 12
+"""Of several classes, which shell 6 sorts, at most."""
 SURE = 0.5
 """Mean probability of a particle's best pose from which on no further phase is needed."""
 SURE_SHELLS = 7

@@ -29,7 +29,7 @@ class StartShare:
     def after(self, step: StartStep) -> float:
         """Return the share, 0 to 1, after a step of the search; steps are told in their order."""
         schedule = self._config.schedule
-        while schedule[self._number].shells != step.shells or self._over(step):
+        while schedule[self._number].shells != step.shells:
             self._number, self._seen, self._steps = self._number + 1, [0], 0
         if step.start != self._seen[-1]:
             self._seen, self._steps = [*self._seen, step.start], 0
@@ -38,14 +38,6 @@ class StartShare:
         share = min(1.0, starts / self._config.starts_after(self._number))
         done = sum(self._phases[: self._number]) + share * self._phases[self._number]
         return float(done / sum(self._phases))
-
-    def _over(self, step: StartStep) -> bool:
-        """Return whether a step belongs to the next phase though that has the same shells."""
-        here, beyond = self._config.schedule[self._number], self._config.schedule[self._number + 1 :]
-        if not beyond or beyond[0].shells != here.shells:
-            return False
-        again = step.start == self._seen[-1] and self._steps == here.steps
-        return again or step.start in self._seen[1:-1]
 
 
 @contextmanager

@@ -57,8 +57,6 @@ class State:
         Probabilities of the classes for each particle, (n, K).
     centres
         Mean shift of each particle over its posterior, (n, 3), in voxels.
-    levelled
-        Whether steps in the band that it was in last gained little at their end.
     """
 
     TENSORS: ClassVar = ("maps", "known", "centres")
@@ -68,7 +66,6 @@ class State:
     maps: Tensor
     known: Tensor
     centres: Vectors
-    levelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class StartRun:
         maps, old = state.maps, None
         known, centres = state.known.clone(), state.centres.clone()
         evidences: list[float] = []
-        settled, levelled = 0, False
+        settled = 0
         for _ in range(phase.steps):
             some = self.batch(data)
             sorted_already = phase.shells > _SORTED_SHELLS
@@ -145,10 +142,9 @@ class StartRun:
             sureness = float(found.poses.scores.mean())
             refilled = tuple(lost + 1 for lost, _ in moves)
             self.tell(StartStep(state.number, phase.shells, evidences[-1], tuple(shares.tolist()), sureness, refilled))
-            levelled = _levelled_off(evidences) and settled > _SETTLE
-            if levelled:
+            if _levelled_off(evidences) and settled > _SETTLE:
                 break
-        return State(state.number, evidences[-1], maps, known, centres, levelled)
+        return State(state.number, evidences[-1], maps, known, centres)
 
     def batch(self, data: LowBand) -> Batch:
         """Return as many particles as a step takes, others each time where there are more."""
