@@ -14,7 +14,7 @@ from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
-from gumnet.averaging.start_config import ALL_SURE, SORTING_STEPS
+from gumnet.averaging.start_config import ALL_SURE
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
@@ -29,6 +29,8 @@ MOST_FOR_ONE = 20_000
 KEPT_BYTES_OF_ONE = 30_000
 """What is kept of each of them for all steps, at most."""
 _PHASES_OF_CLASSES = 3
+_SORTING = 2
+"""Classes take so many times the steps of the last of these phases: what it does not sort stays as it is."""
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
 
@@ -47,7 +49,7 @@ def find(
     if classes > 1:
         # By then particles are sorted, and each class goes on by itself (`finer`).
         coarse, last = schedule[: _PHASES_OF_CLASSES - 1], schedule[_PHASES_OF_CLASSES - 1 : _PHASES_OF_CLASSES]
-        schedule = (*coarse, *(replace(phase, steps=SORTING_STEPS) for phase in last))
+        schedule = (*coarse, *(replace(phase, steps=_SORTING * phase.steps) for phase in last))
     generator = seeded(seed_of(config.seed, whose))
     begun: Begun | None = None
     notes: tuple[str, ...] = ()

@@ -41,8 +41,6 @@ SCHEDULE = (
 """Shell 7 is 55 A in a box of 32 voxels of 12 A. Where most particles are sure of their pose there, the search over all
 rotations finds every particle with these maps; where noise is strong, finer shells tell more. What grows slowly in
 shell 6, as a proteasome does, grows fast in shell 7: half of twelve steps there do as well (docs/joint.md)."""
-SORTING_STEPS = 12
-"""Of several classes, which shell 6 sorts, at most."""
 SURE = 0.5
 """Mean probability of a particle's best pose from which on no further phase is needed."""
 SURE_SHELLS = 7
