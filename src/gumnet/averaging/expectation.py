@@ -123,10 +123,12 @@ def expect(
         precision = torch.zeros(classes_count * turns, coefficients, device=device)
         for part in parts:
             posterior, mass = found.take(part, turns, whole_grid)
-            kept = torch.nonzero((mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0))[:, 0]
-            at = part.columns[kept]
-            total.index_add_(0, at, posterior[..., kept].flatten(0, 1).mT @ part.moved.flatten(0, 1))
-            precision.index_add_(0, at, mass[:, kept].mT @ part.precision.expand(len(mass), -1))
+            kept = (mass > _LEAST_SHARE * mass.amax(dim=1, keepdim=True)).any(dim=0)
+            at = part.columns
+            if not bool(kept.all()):
+                at, posterior, mass = at[kept], posterior[..., kept], mass[:, kept]
+            total.index_add_(0, at, posterior.flatten(0, 1).mT @ part.moved.flatten(0, 1))
+            precision.index_add_(0, at, mass.mT @ part.precision.expand(len(mass), -1))
         for k in range(classes_count):
             some = slice(k * turns, (k + 1) * turns)
             used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]

@@ -30,6 +30,9 @@ _PLACED_SHELLS = 6
 LIKELY_SHELLS = 5
 """Beyond this shell a CPU compares particles only with rotations that these shells leave possible; a GPU, which is
 quickest with whole matrices, with all."""
+_LIKELY_SURENESS = 0.1
+"""While particles are less sure of their poses than this, low shells leave nearly all rotations possible, and are not
+asked."""
 _MOST_LIKELY = 0.4
 _SETTLE = 3
 """Steps before a class may count as lost."""
@@ -169,7 +172,8 @@ class StartRun:
             reach = min(reach, box / (SHIFTS_A_PERIOD * shells))  # one step of the grid, either way
         else:
             shifts_near = None
-        if shells > LIKELY_SHELLS and some.data.matched.device.type == "cpu":
+        sure = not self.history or self.history[-1].sureness >= _LIKELY_SURENESS
+        if sure and shells > LIKELY_SHELLS and some.data.matched.device.type == "cpu":
             likely = self.likely(some, maps, rotations, candidates, shifts_near)
             # One particle at a time costs more than the matrix that they share where little is left out.
             candidates = likely if float(likely.float().mean()) < _MOST_LIKELY else candidates
