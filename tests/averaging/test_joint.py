@@ -11,7 +11,7 @@ from gumnet.averaging.accumulate import accumulate
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.fsc import fsc, noise_to_signal
 from gumnet.averaging.halves import assign_half_sets
-from gumnet.averaging.iterate import weights_of
+from gumnet.averaging.iterate import STILL_DEGREES, STILL_VOXELS, weights_of
 from gumnet.averaging.joint import average
 from gumnet.averaging.mask import low_pass, soft_sphere, without_corners
 from gumnet.averaging.result import Average, Iteration
@@ -105,7 +105,7 @@ def test_the_map_is_the_wiener_average_of_all(result: Average) -> None:
 
 
 def test_history_tells_what_happened(result: Average) -> None:
-    assert [entry.number for entry in result.history] == list(range(1, AverageConfig().iterations + 1))
+    assert [entry.number for entry in result.history] == list(range(1, len(result.history) + 1))
     # First the band of the first maps, shell 4, and then what the halves agreed on after the iteration before.
     shells = [24.0 * BOX / entry.band_angstrom for entry in result.history]
     agreed = [24.0 * BOX / entry.resolution_angstrom for entry in result.history]
@@ -116,6 +116,25 @@ def test_history_tells_what_happened(result: Average) -> None:
     assert result.history[-1].mean_change_degrees < 5
     assert result.history[-1].resolution_angstrom == result.resolution_angstrom
     assert float(result.particles.poses.scores.mean()) == pytest.approx(result.history[-1].mean_score, abs=1e-6)
+
+
+def test_iterations_end_where_poses_rest_and_nothing_is_lost(
+    simulation: Simulation, result: Average, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = result.history[-1]
+    assert 3 < len(result.history) < CONFIG.iterations
+    assert last.mean_change_degrees < STILL_DEGREES
+    assert last.mean_change_voxels < STILL_VOXELS
+    for step in result.history[3:-1]:
+        assert step.mean_change_degrees >= STILL_DEGREES or step.mean_change_voxels >= STILL_VOXELS
+    monkeypatch.setattr("gumnet.averaging.iterate.STILL_DEGREES", 0.0)
+    whole = average(simulation.particles, CONFIG)
+    assert len(whole.history) == CONFIG.iterations
+    # Beside the frame of all, which nothing holds.
+    moved = set_errors(whole.particles.poses, result.particles.poses)
+    assert float(moved.degrees.mean()) < STILL_DEGREES
+    assert float(moved.shifts.mean()) < STILL_VOXELS
+    assert whole.resolution_angstrom == pytest.approx(result.resolution_angstrom, rel=0.02)
 
 
 def test_a_half_knows_nothing_of_the_other(

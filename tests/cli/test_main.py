@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -33,6 +34,15 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
     assert seconds < 2, "CPU seconds, whatever else the machine does: measured 0.6 on a busy one"
     for command in COMMANDS:
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_threads_that_wait_sleep_unless_told_otherwise(own: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
+    if own is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main(["--version"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
 
 
 def test_the_compiler_of_torch_is_not_loaded_for_a_table(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ class AverageConfig:
     ----------
     iterations
         How often to align and average once there are first maps; 0 averages at the particles' own poses, which the
-        others ignore. Sets of little noise settle in three, and the rest only refines their poses; at a
-        signal-to-noise ratio of 0.05 poses still became right in the sixth (docs/joint.md).
+        others ignore. Sets of little noise settle in three, and the rest only refines their poses, until they rest; at
+        a signal-to-noise ratio of 0.05 poses still became right in the sixth (docs/joint.md).
     classes
         Number of classes. With more than one, particles are sorted by first maps of all of them together, and each
         class is averaged by itself.

@@ -57,6 +57,9 @@ refine them, at a third of the cost."""
 SETTLED_DEGREES = 5.0
 """Mean movement of the rotations in an iteration, below which poses have settled. At a signal-to-noise ratio of 0.05
 wrong poses become right for as long as poses are searched, a few in each iteration."""
+STILL_DEGREES, STILL_VOXELS = 0.25, 0.02
+"""Mean movements of rotations and shifts in an iteration that only refined, below which the next would change nothing
+that can be seen: it is not run."""
 LEAST_COUNT = 0.02
 """Even particles whose pose is all but unknown count a little, so that no half is ever empty."""
 
@@ -136,15 +139,13 @@ def iterate(
     if beginning is not None and beginning.together:
         shared_shells = _band(1, config, beginning, box, voxel, math.inf)
     for number in range(len(history) + 1, config.iterations + 1):
+        if before is None and _still(history, beginning):
+            break
         rung = number if before is None else config.iterations  # what goes on has risen already
         band_angstrom = voxel * box / _band(rung, config, beginning, box, voxel, reached)
         first = None if beginning is None or number > 1 else beginning.maps
         earlier = [half.poses for half in halves]
-        if before is not None:
-            local = number > done + 1
-        else:
-            searched = beginning is not None and number > GLOBAL_ITERATIONS
-            local = searched and history[-1].mean_change_degrees < SETTLED_DEGREES
+        local = _refines(history, beginning) if before is None else number > done + 1
         for i in (0, 1):
             initial = None if first is None else first[i]
             halves[i] = _align(
@@ -213,6 +214,19 @@ def iterate(
         mask=mask,
         shared_shells=shared_shells,
     )
+
+
+def _refines(history: list[Iteration], beginning: Beginning | None) -> bool:
+    """Return whether the iteration after those of a history refines poses only, since they have settled."""
+    searched = beginning is not None and len(history) >= GLOBAL_ITERATIONS
+    return searched and history[-1].mean_change_degrees < SETTLED_DEGREES
+
+
+def _still(history: list[Iteration], beginning: Beginning | None) -> bool:
+    """Return whether poses have come to rest: the last iteration only refined them, and hardly moved them."""
+    if not _refines(history[:-1], beginning):
+        return False
+    return history[-1].mean_change_degrees < STILL_DEGREES and history[-1].mean_change_voxels < STILL_VOXELS
 
 
 def weights_of(poses: Poses) -> Tensor | None:

@@ -94,7 +94,7 @@ def average(
     iterations
         How often to align and average from the first maps on. Three of them search
         all rotations or more, until poses settle; those that follow refine, at a third
-        of the cost. With --start blob all of them search.
+        of the cost, until poses rest. With --start blob all of them search.
     classes
         How many structures the particles may be of. They are sorted by first
         maps, and each class is averaged by itself.
@@ -232,6 +232,9 @@ def average(
         told_at_last |= {"seconds": seconds, "folder": str(out), "report": str(out / REPORT)}
         say(json_format.dumps(told_at_last, indent=2))
         return
+    left = config.iterations - len(made.history)
+    if config.classes == 1 and left > 0:
+        say(f"Poses came to rest in iteration {len(made.history)}: the {left} left would have moved nothing.")
     for note in notes:  # those of the report: who reads the terminal alone is to know as much
         say(note)
     say_table([*key_figures(made), ("Time", f"{sum(seconds.values()):.0f} s"), ("Report", str(out / REPORT))])

@@ -100,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The command line without the program's name; that of the process unless given.
     """
     _say_anything()
+    # Torch's threads, not loaded yet, spin while they wait for each other: with a core for two of them a step of first
+    # maps took three times as long as with this (docs/scale.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     ARGUMENTS.set(arguments)
     app = build()
