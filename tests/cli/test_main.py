@@ -36,13 +36,16 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("own", [None, "ACTIVE"])
-def test_threads_that_wait_sleep_unless_told_otherwise(own: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
-    if own is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+@pytest.mark.parametrize(("name", "spins"), [("", "1000"), ("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", None)])
+def test_threads_that_wait_soon_sleep_unless_told_otherwise(
+    name: str, spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(each, "7")  # so that it is put back
+        if each != name:
+            monkeypatch.delenv(each)
     assert main(["--version"]) == 0
-    assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_the_compiler_of_torch_is_not_loaded_for_a_table(tmp_path: Path) -> None:

@@ -101,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _say_anything()
     # Torch's threads, not loaded yet, spin while they wait for each other: with a core for two of them a step of first
-    # maps took three times as long as with this (docs/scale.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # maps took three times as long as where they soon sleep (docs/scale.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     ARGUMENTS.set(arguments)
     app = build()
