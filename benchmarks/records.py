@@ -82,6 +82,24 @@ def joint(records: Sequence[Record]) -> str:
     return table(header, rows)
 
 
+def joint_time(records: Sequence[Record]) -> str:
+    """Return what runs of joint.py on one structure took on the wall, where nothing else ran."""
+    rows = [
+        [
+            ", ".join(found["structure"] for found in cell["classes"]),
+            str(cell["seed"]),
+            record["commit"],
+            number(cell["classes"][0]["rotation"], 3),
+            number(cell["classes"][0]["shift"], 2),
+            number(cell["wall_seconds"], 0),
+            number(cell["cpu_seconds"], 0),
+        ]
+        for record in records
+        for cell in record["cells"]
+    ]
+    return table(["structure", "seed", "commit", "rotation", "shift", "wall s", "CPU s"], rows)
+
+
 def _gpu_level(cell: Record) -> str:
     return f"{_level(cell)}{', both' if cell['wedge'] == 'both' else ''}"
 
@@ -302,6 +320,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "pairs": pairs,
     "differences": differences,
     "joint": joint,
+    "joint-time": joint_time,
     "gpu": gpu,
     "gpu-judges": gpu_judges,
     "gpu-speed": gpu_speed,
