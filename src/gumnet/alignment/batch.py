@@ -167,7 +167,7 @@ def shares_of(
 
 
 def peak_bytes(options: AlignerOptions, box: int, batching: Batching | None, *, shared_reference: bool) -> float:
-    """Return what alignment in batches takes on a CPU, in bytes, the program itself included; that alone for None."""
+    """Return what alignment in batches takes on a CPU, in bytes, the program included; without particles for None."""
     needs = _Needs.of(options, box, shared_reference, "cpu")
     return needs.peak(0, 1) if batching is None else needs.peak(batching.size, batching.at_once)
 

@@ -29,6 +29,8 @@ from gumnet.types import Labels, Rotations, Vectors
 
 _LEAST_SHARE = 1e-3
 """Poses with less than this share of the most probable rotation's mass do not go into the sums."""
+_BYTES_AT_ONCE = 2**29
+"""Of the sums of folds that a CPU compares side by side."""
 SHIFTS_A_PERIOD = 3.0
 """Shifts that are tried in a period of the highest shell, along each axis."""
 
@@ -136,7 +138,9 @@ def expect(
                 lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
 
     compared = compare(data, maps, folds, rotations, shifts, candidates, centres)
-    side_by_side(of_fold, compared, folds_count if device.type == "cpu" else 1)
+    size = 4 * classes_count * turns * 3 * len(data.band.frequencies)
+    at_once = min(folds_count, _BYTES_AT_ONCE // size) if device.type == "cpu" else 1
+    side_by_side(of_fold, compared, at_once)
     at = (centres + shifts[found.places]).double()
     poses = Poses(rotations.cpu()[found.turns].double(), at, found.certainty.double())
     return Expectation(found.evidence, found.masses, poses, centres + found.shift_masses @ shifts, sums)

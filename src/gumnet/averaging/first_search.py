@@ -28,9 +28,8 @@ MOST_FOR_ONE = 20_000
 """Particles that first maps of one class are made of, drawn at random from more: a step takes a thousand."""
 KEPT_BYTES_OF_ONE = 30_000
 """What is kept of each of them for all steps, at most."""
-_PHASES_OF_CLASSES = 3
-_SORTING = 2
-"""Classes take so many times the steps of the last of these phases: what it does not sort stays as it is."""
+_COARSE, _SORTING = 2, 2
+"""Classes take as many phases, and one more of so many times its steps: what that does not sort stays as it is."""
 _PAIRED_SHELLS = 6
 """Shells of the first phase from pairs: their orientations are about right, so the coarser ones have nothing to add."""
 
@@ -48,7 +47,7 @@ def find(
     schedule = _schedule(particles.box)
     if classes > 1:
         # By then particles are sorted, and each class goes on by itself (`finer`).
-        coarse, last = schedule[: _PHASES_OF_CLASSES - 1], schedule[_PHASES_OF_CLASSES - 1 : _PHASES_OF_CLASSES]
+        coarse, last = schedule[:_COARSE], schedule[_COARSE : _COARSE + 1]
         schedule = (*coarse, *(replace(phase, steps=_SORTING * phase.steps) for phase in last))
     generator = seeded(seed_of(config.seed, whose))
     begun: Begun | None = None
