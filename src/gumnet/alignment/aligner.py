@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import torch
+from torch import Tensor
 
 from gumnet.alignment.auto import AUTO
 from gumnet.alignment.near import Near
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from gumnet.model.matched_filter import MatchedFilter
 
     Model: TypeAlias = GumNet | MatchedFilter | str | Path | None
+
+Given = TypeVar("Given", Tensor, Tensor | None)
 
 DEFAULT_MAX_SHIFT = 0.25
 """Largest shift along each axis, in boxes, unless another is asked for.
@@ -142,25 +145,23 @@ class SideBySide:
         n = len(particles)
         count = max(1, min(self.most, n, torch.get_num_threads()))
         bounds = [n * i // count for i in range(count + 1)]
-        found: list[Poses | None] = [None] * count
 
-        def part(i: int) -> None:
+        def part(i: int) -> Poses:
             rows = slice(bounds[i], bounds[i + 1])
-            found[i] = self.aligner.align(
-                reference if len(reference) < n else reference[rows],
+            return self.aligner.align(
+                of_rows(reference, rows),
                 particles[rows],
-                _of_rows(weights_reference, rows, n),
-                _of_rows(weights_particles, rows, n),
+                of_rows(weights_reference, rows),
+                of_rows(weights_particles, rows),
                 None if prior is None else prior[rows],
             )
 
-        side_by_side(part, range(count), count)
-        return Poses.concatenate([poses for poses in found if poses is not None])
+        return Poses.concatenate(side_by_side(part, range(count), count))
 
 
-def _of_rows(weights: Weights | None, rows: slice, n: int) -> Weights | None:
-    """Return the weights of some of n particles, or those that are for all."""
-    return weights if weights is None or len(weights) < n else weights[rows]
+def of_rows(of: Given, rows: slice | Tensor) -> Given:
+    """Return volumes or weights of some of n particles: those of ``rows``, or the one that is for all; None of None."""
+    return of if of is None or len(of) == 1 else of[rows]
 
 
 METHODS: dict[str, Callable[[AlignerOptions, torch.device], Aligner]] = {}

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from gumnet.alignment.aligner import AlignerOptions
+from gumnet.alignment.aligner import AlignerOptions, of_rows
 from gumnet.alignment.finish import at_priors, compare, finish
 from gumnet.alignment.grid_search import Limits, Step, search, search_near
 from gumnet.alignment.refine import raised, refine
@@ -109,13 +108,14 @@ class ExhaustiveAligner:
         if len(rows) == 0:
             return poses
         reference, particles, weights_reference, weights_particles = given
+        at = rows.to(self.device)
         some = poses[rows]
         comparison = compare(
             self.options,
-            _of_rows(reference, rows),
-            _of_rows(particles, rows),
-            None if weights_reference is None else _of_rows(weights_reference, rows),
-            None if weights_particles is None else _of_rows(weights_particles, rows),
+            of_rows(reference, at),
+            of_rows(particles, at),
+            of_rows(weights_reference, at),
+            of_rows(weights_particles, at),
             some,
         )
         box = comparison.box
@@ -129,8 +129,3 @@ class ExhaustiveAligner:
         shifts[rows] = centres + (some.shifts + plain.shifts - centres).clamp(-reach, reach)
         # Scores stay those of cleaned volumes, as of all others.
         return replace(poses, rotations=rotations, shifts=shifts)
-
-
-def _of_rows(of: Tensor, rows: Tensor) -> Tensor:
-    """Return some of n volumes or weights, or the one that is for all."""
-    return of if len(of) == 1 else of[rows.to(of.device)]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gumnet.alignment.aligner import AlignerOptions, make_aligner
+from gumnet.alignment.aligner import AlignerOptions, make_aligner, of_rows
 from gumnet.alignment.auto import PAIRS, chosen
 from gumnet.alignment.batch import batching_for
 from gumnet.alignment.checks import as_stack, as_weights, check_max_shift, checked_volumes
@@ -101,6 +101,5 @@ def align_pairs(
 
 def _rows(weights: Weights | None, rows: slice, device: torch.device) -> Weights | None:
     """Return the weights of some rows, or the shared ones, on a device."""
-    if weights is None:
-        return None
-    return (weights if len(weights) == 1 else weights[rows]).to(device)
+    some = of_rows(weights, rows)
+    return None if some is None else some.to(device)

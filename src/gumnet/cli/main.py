@@ -100,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The command line without the program's name; that of the process unless given.
     """
     _say_anything()
-    # Torch's threads, not loaded yet, spin while they wait for each other: with a core for two of them a step of first
-    # maps took three times as long as where they soon sleep (docs/scale.md).
+    # Torch's threads, not loaded yet, spin while they wait for each other, and keep a core from who has work for it
+    # (docs/scale.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -10,14 +10,15 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def side_by_side(work: Callable[[T], None], parts: Iterable[T], most: int) -> None:
-    """Do ``work`` on each part, on as many threads as torch may use, which are shared out among the parts.
+def side_by_side(work: Callable[[T], R], parts: Iterable[T], most: int) -> list[R]:
+    """Return what ``work`` makes of each part, in their order, on as many threads as torch may use.
 
-    Torch shares out each of its own calls, which are small here, and what it does not share out, such as sums at many
+    These are shared out among the parts. Torch shares out each of its own calls, which are small here, and what it does not share out, such as sums at many
     places (`gumnet.averaging.lattice`), leaves all threads but one waiting. Parts that need nothing of each other do
-    not wait: a search on two threads takes half the time of one where torch alone saves a sixth of it (docs/scale.md).
+    not wait (docs/scale.md has times).
     What a part gives does not depend on which others run beside it.
 
     Parameters
@@ -32,18 +33,16 @@ def side_by_side(work: Callable[[T], None], parts: Iterable[T], most: int) -> No
     threads = torch.get_num_threads()
     workers = min(threads, most)
     if workers < 2:
-        for part in parts:
-            work(part)
-        return
-    waiting: deque[Future[None]] = deque()
+        return [work(part) for part in parts]
+    waiting: deque[Future[R]] = deque()
+    made: list[R] = []
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
             for part in parts:
                 if len(waiting) == workers:
-                    waiting.popleft().result()
+                    made.append(waiting.popleft().result())
                 waiting.append(pool.submit(work, part))
-            for future in waiting:
-                future.result()
+            return made + [future.result() for future in waiting]
     finally:
         # Torch keeps the number by thread, and that which was set last for threads that are yet to come.
         torch.set_num_threads(threads)
