@@ -16,10 +16,10 @@ R = TypeVar("R")
 def side_by_side(work: Callable[[T], R], parts: Iterable[T], most: int) -> list[R]:
     """Return what ``work`` makes of each part, in their order, on as many threads as torch may use.
 
-    These are shared out among the parts. Torch shares out each of its own calls, which are small here, and what it does not share out, such as sums at many
-    places (`gumnet.averaging.lattice`), leaves all threads but one waiting. Parts that need nothing of each other do
-    not wait (docs/scale.md has times).
-    What a part gives does not depend on which others run beside it.
+    These are shared out among the parts. Torch shares out each of its own calls, which are small here, and what it does
+    not share out, such as sums at many places (`gumnet.averaging.lattice`), leaves all threads but one waiting. Parts
+    that need nothing of each other do not wait (docs/scale.md has times). What a part gives does not depend on which
+    others run beside it.
 
     Parameters
     ----------
