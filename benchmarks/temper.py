@@ -18,8 +18,8 @@ import gumnet
 from gumnet.alignment.confidence import RIGHT_DEGREES, log_likelihoods, posterior
 from gumnet.alignment.exhaustive import CANDIDATES, SEPARATION_DEGREES, STEPS
 from gumnet.alignment.grid_search import search
+from gumnet.alignment.growing_bands import GrowingBands
 from gumnet.alignment.likelihood import TEMPER
-from gumnet.alignment.refine import refine_in_growing_bands
 from gumnet.alignment.score import Comparison
 from gumnet.geometry.so3 import angular_distance_degrees
 from gumnet.simulation.phantom import phantoms
@@ -62,7 +62,7 @@ def main() -> None:
                 candidates=CANDIDATES,
                 separation_degrees=SEPARATION_DEGREES,
             )
-            refined = refine_in_growing_bands(comparison, found, shells=15, max_shift=MAX_SHIFT)
+            refined = GrowingBands(15, MAX_SHIFT).refined(comparison, found)
             likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells) / TEMPER
         rotations = refined.best.rotations[:, 0]
         right = angular_distance_degrees(rotations.double(), made.pair_truth().rotations) <= RIGHT_DEGREES

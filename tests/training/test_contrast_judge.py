@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gumnet.alignment.exhaustive import UNREFINED
-from gumnet.alignment.refine import LOW_STAGES
+from gumnet.alignment.growing_bands import LOW_STAGES
 from gumnet.alignment.score import Candidates, rescored
 from gumnet.devices import seeded
 from gumnet.errors import InputError

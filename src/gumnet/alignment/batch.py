@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from gumnet.alignment.aligner import AlignerOptions
+from gumnet.alignment.growing_bands import stages
 from gumnet.alignment.narrowing import CANDIDATES_AT_ONCE
-from gumnet.alignment.refine import stages
 from gumnet.alignment.spectrum import PADDING
 from gumnet.errors import InputError
 

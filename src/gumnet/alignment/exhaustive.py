@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gumnet.alignment.aligner import AlignerOptions, of_rows
+from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.finish import at_priors, compare, finish
 from gumnet.alignment.grid_search import Limits, Step, search, search_near
-from gumnet.alignment.refine import raised, refine
+from gumnet.alignment.growing_bands import raised
+from gumnet.alignment.score import Comparison
 from gumnet.particles import Poses
 from gumnet.types import Volumes, Weights
 
@@ -23,20 +24,12 @@ its box, under a third of a period of shell 6, which is 64 A in a box of 32 voxe
 WITHIN_CLEANED = 3.0
 """`Step.within` of the last step on cleaned volumes, where the best stand out more: rotations that
 cannot win are not scored (the time and errors of "matched": docs/benchmarks.md)."""
-CLEAN = 0.85
-"""Score of cleaned volumes from which on there is so little noise that the filter takes more than it gives: poses are
-then refined on the volumes as they are. Chosen on built-in phantoms (docs/matched.md)."""
-_STEPS = 3
 CANDIDATES = 64
 """How many peaks of the grid search may be refined in the low band: the highest of the grid need not be it."""
 UNREFINED = 32
 """How many are kept where none is refined: for the confidence, and for a judge, which looks at each."""
 SEPARATION_DEGREES = 12.0
 """Least angle between two of them: two on one peak would be refined to the same pose."""
-
-
-_Given = tuple[Volumes, Volumes, Weights | None, Weights | None]
-"""Reference, particles, and their weights."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +66,16 @@ class ExhaustiveAligner:
         """Return the poses of particles (n, N, N, N) on a reference (1 or n, N, N, N); see `Aligner.align`."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             given = (reference, particles, weights_reference, weights_particles)
-            poses = self._found(given, prior)
-            if self.cleaner is None or not self.options.refine or self.options.near is not None:
-                return poses
-            return self._refined_as_they_are(given, prior, poses)
+            return self._found(compare(self.options, *given, prior, self.cleaner), prior)
 
-    def _found(self, given: _Given, prior: Poses | None) -> Poses:
-        box = given[0].shape[-1]
+    def _found(self, comparison: Comparison, prior: Poses | None) -> Poses:
+        box = comparison.box
         limits: Limits = {
             "max_shift": self.options.max_shift_voxels(box),
             "candidates": CANDIDATES if self.options.refine else UNREFINED,
             "separation_degrees": SEPARATION_DEGREES,
             "symmetry": self.options.symmetry,
         }
-        comparison = compare(self.options, *given, prior, self.cleaner)
         shells = self.options.max_shell(box)
         lowest = self.options.min_shell(box)
         steps = tuple(replace(step, shells=min(raised(step.shells, lowest), shells)) for step in STEPS)
@@ -101,31 +90,3 @@ class ExhaustiveAligner:
         else:
             found = at_priors(prior, self.device)
         return finish(self.options, comparison, found, prior, steps[-1].shells)
-
-    def _refined_as_they_are(self, given: _Given, prior: Poses | None, poses: Poses) -> Poses:
-        """Return poses, those of nearly clean volumes refined once more on the volumes as they are."""
-        rows = torch.nonzero(poses.scores >= CLEAN)[:, 0]
-        if len(rows) == 0:
-            return poses
-        reference, particles, weights_reference, weights_particles = given
-        at = rows.to(self.device)
-        some = poses[rows]
-        comparison = compare(
-            self.options,
-            of_rows(reference, at),
-            of_rows(particles, at),
-            of_rows(weights_reference, at),
-            of_rows(weights_particles, at),
-            some,
-        )
-        box = comparison.box
-        start, reach = at_priors(some, self.device), self.options.max_shift_voxels(box)
-        plain = refine(
-            comparison, start, shells=self.options.max_shell(box), max_shift=reach, iterations=_STEPS
-        ).poses()
-        rotations, shifts = poses.rotations.clone(), poses.shifts.clone()
-        centres = torch.zeros_like(some.shifts) if prior is None else prior.shifts[rows].to(some.shifts)
-        rotations[rows] = plain.rotations
-        shifts[rows] = centres + (some.shifts + plain.shifts - centres).clamp(-reach, reach)
-        # Scores stay those of cleaned volumes, as of all others.
-        return replace(poses, rotations=rotations, shifts=shifts)

@@ -10,7 +10,7 @@ import torch
 
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.confidence import RIGHT_DEGREES, local_spread_degrees, log_likelihoods, posterior
-from gumnet.alignment.refine import Refined, refine_in_growing_bands
+from gumnet.alignment.growing_bands import GrowingBands, LowPeaks, Refined
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.particles import Poses
 from gumnet.types import Rotations, Volumes, Weights
@@ -18,6 +18,10 @@ from gumnet.types import Rotations, Volumes, Weights
 if TYPE_CHECKING:
     from gumnet.model.matched_filter import MatchedFilter
 
+CLEAN = 0.6
+"""Score of volumes as they are, at the best pose of the lowest band, from which on there is so little noise that a
+filter takes more than it gives: poses are then refined on them, and no judge is asked. Chosen on built-in phantoms
+(docs/matched.md)."""
 MORE_SHELLS = 2
 """A judge is told scores of poses of a grid in so many more shells than it was searched in: with all of them clean
 pairs fail, since higher shells do not bear what a grid is off, and with none more, noisy ones do."""
@@ -68,32 +72,70 @@ def finish(
     found_shells
         Highest shell of the band in which the candidates were scored, where there are several.
     """
-    box = comparison.box
-    shells = options.max_shell(box)
-    if options.refine:
-        max_shift = options.max_shift_voxels(box)
-        refined = refine_in_growing_bands(
-            comparison,
-            found,
-            shells=shells,
-            max_shift=max_shift,
-            lowest_shell=options.min_shell(box),
-            within=_within(options, prior, comparison.reference.device),
+    shells = options.max_shell(comparison.box)
+    if not options.refine:
+        return _posed(
+            options, comparison, _unrefined(comparison, found, shells, found_shells or shells), prior, comparison
         )
-    else:
-        refined = _unrefined(comparison, found, shells, found_shells or shells)
-    poses = refined.best.poses()
+    bands = _bands(options, comparison, prior)
+    low = bands.low(comparison, found)
+    if comparison.uncleaned is None:
+        return _refined(options, comparison, low, prior, False)
+    clean = rescored(comparison.uncleaned, low.all.best(1), shells).scores[:, 0] >= CLEAN
+    if bool((clean == clean[0]).all()):
+        return _refined(options, comparison, low, prior, bool(clean[0]))
+    order, parts = [], []
+    for kind in (False, True):
+        rows = torch.nonzero(clean == kind)[:, 0]
+        order.append(rows.cpu())
+        own = None if prior is None else prior[rows.cpu()]
+        parts.append(_refined(options, comparison[rows], low[rows], own, kind))
+    return Poses.concatenate(parts)[torch.cat(order).argsort()]
+
+
+def _refined(options: AlignerOptions, comparison: Comparison, low: LowPeaks, prior: Poses | None, clean: bool) -> Poses:
+    """Return the best pose of each particle from the peaks of the lowest band, on volumes as they are if ``clean``."""
+    against = comparison.uncleaned if clean else comparison
+    assert against is not None
+    refined = _bands(options, comparison, prior).whole(against, low)
+    return _posed(options, comparison, refined, prior, against)
+
+
+def _bands(options: AlignerOptions, comparison: Comparison, prior: Poses | None) -> GrowingBands:
+    box = comparison.box
+    within = _within(options, prior, comparison.reference.device)
+    return GrowingBands(options.max_shell(box), options.max_shift_voxels(box), options.min_shell(box), within)
+
+
+def _posed(
+    options: AlignerOptions,
+    comparison: Comparison,
+    refined: Refined,
+    prior: Poses | None,
+    against: Comparison,
+) -> Poses:
+    """Return refined poses with what is known of them, their shifts absolute.
+
+    Parameters
+    ----------
+    against
+        What they were refined on last: ``comparison``, or its volumes as they are. Scores are those of cleaned volumes
+        for all.
+    """
+    shells = options.max_shell(comparison.box)
+    best = refined.best if against is comparison else rescored(comparison, refined.best, shells)
+    poses = best.poses()
     if prior is not None:
         poses = replace(poses, shifts=poses.shifts + prior.shifts.to("cpu", torch.float64))
     near = None if prior is None else options.near
-    if found.scores.shape[1] == 1 or (near is not None and near.reach_degrees <= RIGHT_DEGREES):
+    if refined.peaks.scores.shape[1] == 1 or (near is not None and near.reach_degrees <= RIGHT_DEGREES):
         # Without others to weigh it against a pose has no posterior.
         return poses
     likelihoods = refined.judged
     if likelihoods is None:
         likelihoods = log_likelihoods(comparison, refined.peaks, refined.peak_shells, refined.turned)
-    confidences, spreads = posterior(refined.peaks, likelihoods, refined.best.rotations[:, 0], options.symmetry)
-    local = local_spread_degrees(comparison, refined.best, shells, refined.turned)
+    confidences, spreads = posterior(refined.peaks, likelihoods, best.rotations[:, 0], options.symmetry)
+    local = local_spread_degrees(against, best, shells, refined.turned)
     spreads = torch.hypot(spreads, local).clamp(max=180.0)
     return replace(poses, confidences=confidences.double().cpu(), spreads_degrees=spreads.double().cpu())
 

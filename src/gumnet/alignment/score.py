@@ -83,6 +83,8 @@ class Comparison:
         Factor from scores to log likelihoods, (n,), where it was learned; None where it follows from the weights.
     judging
         What judges the best poses, where a network for that was learned.
+    uncleaned
+        The volumes as they were before a filter cleaned them, and the weights of their shells, where one did.
     """
 
     reference: Volumes
@@ -92,6 +94,7 @@ class Comparison:
     shell_weights: Tensor
     sharpness: Tensor | None = None
     judging: Judging | None = None
+    uncleaned: Comparison | None = None
 
     @classmethod
     def of(
@@ -127,18 +130,25 @@ class Comparison:
         # Only what lies in the mask is compared, and there the signal is denser than in the box as a whole.
         share = float(mask.square().mean())
         weights = shell_weights(*(p.concentrated(share) for p in power)).expand(len(b), -1).clone()
-        sharpness = judging = None
-        if cleaner is not None:
-            power_a, power_b = cleaner.power(a, c_a), cleaner.power(b, c_b)
-            weights = cleaner.shell_weights(weights, power_a, power_b)
-            sharpness = cleaner.sharpness(power_a, power_b)
-            judging = cleaner.judging(power_a, power_b)
-            a, b = cleaner(a, c_a, power_a), cleaner(b, c_b, power_b)
-        weights[:, :lowest_shell] = 0
-        spectra = to_fourier(b)
-        if centres is not None:
-            spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
-        return cls(a * mask, c_a, spectra, c_b, weights, sharpness, judging)
+
+        def of(a: Volumes, b: Volumes, weights: Tensor) -> Comparison:
+            spectra = to_fourier(b)
+            if centres is not None:
+                spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
+            counted = torch.arange(weights.shape[1], device=weights.device) >= lowest_shell
+            return cls(a * mask, c_a, spectra, c_b, weights * counted)
+
+        if cleaner is None:
+            return of(a, b, weights)
+        power_a, power_b = cleaner.power(a, c_a), cleaner.power(b, c_b)
+        corrected = cleaner.shell_weights(weights, power_a, power_b)
+        cleaned = of(cleaner(a, c_a, power_a), cleaner(b, c_b, power_b), corrected)
+        return replace(
+            cleaned,
+            sharpness=cleaner.sharpness(power_a, power_b),
+            judging=cleaner.judging(power_a, power_b),
+            uncleaned=of(a, b, weights),
+        )
 
     @property
     def box(self) -> int:
@@ -148,7 +158,7 @@ class Comparison:
     def __len__(self) -> int:
         return len(self.spectra)
 
-    def __getitem__(self, rows: slice) -> Comparison:
+    def __getitem__(self, rows: slice | Tensor) -> Comparison:
         def some(values: Tensor) -> Tensor:
             # What all particles share stays as it is.
             return values if len(values) == 1 else values[rows]
@@ -161,6 +171,7 @@ class Comparison:
             self.shell_weights[rows],
             None if self.sharpness is None else self.sharpness[rows],
             None if self.judging is None else replace(self.judging, described=self.judging.described[rows]),
+            None if self.uncleaned is None else self.uncleaned[rows],
         )
 
     def turned_reference(self, shells: int, *, gradient: bool = False) -> TurnedSpectra:
@@ -188,6 +199,9 @@ class Candidates:
     rotations: Rotations
     shifts: Vectors
     scores: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> Candidates:
+        return Candidates(self.rotations[rows], self.shifts[rows], self.scores[rows])
 
     def best(self, k: int) -> Candidates:
         """Return the k candidates of each particle with the highest scores, the best first."""

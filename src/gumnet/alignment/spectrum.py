@@ -72,10 +72,10 @@ class TurnedSpectra:
         corrected = volumes / torch.sinc(points / (PADDING * small)).square().prod(dim=-1)
         # Its products are those of a Fourier transform: bfloat16 would ruin them.
         with torch.autocast(volumes.device.type, enabled=False):
-            spectra = _fine(corrected, shells, gradient)
-        if gradient:
-            spectra = torch.cat([spectra[:, :1], _by_rotation(spectra[:, 1:], small)], dim=1)
-        return cls(box, _whole(spectra.flatten(1, 2), inmost=gradient and volumes.device.type == "cpu"), full)
+            if gradient and volumes.device.type == "cpu" and not volumes.requires_grad:
+                return cls(box, _rows_of(corrected, shells), full)
+            spectra = _spectra(corrected, shells, gradient)
+        return cls(box, _whole(spectra), full)
 
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
         return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
@@ -204,21 +204,37 @@ def _fine(volumes: Volumes, shells: int, moments: bool) -> Tensor:
     return torch.stack(fields, dim=1)
 
 
-def _whole(halves: Tensor, *, inmost: bool) -> Tensor:
-    """Return whole spectra (n, c, D, D, D), c real and imaginary parts in turn, of those at kx of 0 or more.
+def _spectra(volumes: Volumes, shells: int, gradient: bool) -> Tensor:
+    """Return half of the centred spectra (n, 2 or 8, D, D, H), with those of the derivative by rotation if wanted."""
+    spectra = _fine(volumes, shells, gradient)
+    if gradient:
+        spectra = torch.cat([spectra[:, :1], _by_rotation(spectra[:, 1:], volumes.shape[-1])], dim=1)
+    return spectra.flatten(1, 2)
 
-    Parameters
-    ----------
-    inmost
-        Whether the channels of a point lie side by side in memory.
-    """
+
+def _whole(halves: Tensor) -> Tensor:
+    """Return whole spectra (n, c, D, D, D), c real and imaginary parts in turn, of those at kx of 0 or more."""
+    return torch.cat([_mirrored(halves), halves], dim=-1)
+
+
+def _mirrored(halves: Tensor) -> Tensor:
+    """Return the other half of spectra, at kx below 0, which are those of real volumes."""
     mirrored = halves[..., 1:].flip(-3, -2, -1)
     mirrored[:, 1::2] *= -1
-    if not inmost:
-        return torch.cat([mirrored, halves], dim=-1)
-    n, c, d = halves.shape[:3]
-    whole = halves.new_empty(n, d, d, d, c).permute(0, 4, 1, 2, 3)
-    whole[..., : d // 2], whole[..., d // 2 :] = mirrored, halves
+    return mirrored
+
+
+def _rows_of(volumes: Volumes, shells: int) -> Tensor:
+    """Return whole spectra with their derivatives, (n, 8, D, D, D), those of a point side by side in memory.
+
+    One volume at a time: what is made on the way then stays in the cache of a CPU, which halves the time of 16.
+    """
+    first = _spectra(volumes[:1], shells, gradient=True)
+    c, d = first.shape[1:3]
+    whole = first.new_empty(len(volumes), d, d, d, c).permute(0, 4, 1, 2, 3)
+    for i in range(len(volumes)):
+        halves = first if i == 0 else _spectra(volumes[i : i + 1], shells, gradient=True)
+        whole[i : i + 1, ..., : d // 2], whole[i : i + 1, ..., d // 2 :] = _mirrored(halves), halves
     return whole
 
 

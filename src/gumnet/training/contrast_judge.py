@@ -21,8 +21,9 @@ from torch import Tensor
 from gumnet.alignment.exhaustive import SEPARATION_DEGREES, STEPS, UNREFINED
 from gumnet.alignment.finish import MORE_SHELLS
 from gumnet.alignment.grid_search import search
+from gumnet.alignment.growing_bands import LOW_STAGES
 from gumnet.alignment.judging import Judging
-from gumnet.alignment.refine import LOW_STAGES, refine
+from gumnet.alignment.refine import refine
 from gumnet.alignment.score import Candidates, Comparison, default_mask
 from gumnet.geometry.fourier import to_fourier
 from gumnet.geometry.so3 import angular_distance_degrees

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import pytest
 import torch
 
-from gumnet.alignment import refine
+from gumnet.alignment import growing_bands
+from gumnet.alignment.growing_bands import GrowingBands, stages, without_repeats
 from gumnet.alignment.narrowing import Stage, contenders
-from gumnet.alignment.refine import refine_in_growing_bands, without_repeats
 from gumnet.alignment.score import Candidates, Comparison, rescored
 from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
 from tests.oracles.gaussians import density
@@ -62,10 +61,10 @@ def test_a_particle_is_refined_alike_alone_and_among_others(
 ) -> None:
     comparison, rotations = compared(5, generator, noise=3.0)
     start = started(comparison, rotations, generator)
-    run = partial(refine_in_growing_bands, shells=9, max_shift=4.0)
+    run = GrowingBands(9, 4.0).refined
     together = run(comparison, start)
     # As on a GPU: all at once, those with fewer candidates padded.
-    monkeypatch.setattr(refine, "together", lambda counts: iter([slice(0, len(counts))]))
+    monkeypatch.setattr(growing_bands, "together", lambda counts: iter([slice(0, len(counts))]))
     padded = run(comparison, start)
     for i in range(len(rotations)):
         rows = slice(i, i + 1)
@@ -82,9 +81,7 @@ def test_what_was_not_refined_stays_as_far_below_the_best_as_it_was(generator: t
     start = started(comparison, rotations, generator)
     scores = start.scores.clone()
     scores[:, 32:] -= 100.0  # as many as are left are refined in any case
-    peaks = refine_in_growing_bands(
-        comparison, Candidates(start.rotations, start.shifts, scores), shells=9, max_shift=4.0
-    ).peaks
+    peaks = GrowingBands(9, 4.0).refined(comparison, Candidates(start.rotations, start.shifts, scores)).peaks
     torch.testing.assert_close(peaks.rotations[0, -8:], start.rotations[0, -8:])
     below = scores[0, :1] - scores[0, -8:]
     torch.testing.assert_close(peaks.scores[0].amax() - peaks.scores[0, -8:], below, atol=1e-3, rtol=0)
@@ -93,12 +90,12 @@ def test_what_was_not_refined_stays_as_far_below_the_best_as_it_was(generator: t
 @pytest.mark.parametrize("shells", range(8, 16))
 def test_a_band_decides_among_several_peaks_and_not_the_lowest_shells_alone(shells: int) -> None:
     # Where bands of 8 to 11 shells took what shell 7 liked best, 26 % of particles came out wrong in place of 16 %.
-    several = [stage for stage in refine.stages(shells) if stage.candidates > 1 and stage.shells > 7]
+    several = [stage for stage in stages(shells) if stage.candidates > 1 and stage.shells > 7]
     assert several
     assert max(stage.shells for stage in several) == min(shells, 11)
-    assert refine.stages(shells)[-1].shells == shells
+    assert stages(shells)[-1].shells == shells
 
 
 @pytest.mark.parametrize("shells", [3, 5, 7])
 def test_a_band_within_the_lowest_has_no_stage_beyond_it(shells: int) -> None:
-    assert {stage.shells for stage in refine.stages(shells)} == {shells}
+    assert {stage.shells for stage in stages(shells)} == {shells}
