@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from gumnet.alignment.grid_part import GridPart
 from gumnet.alignment.score import whiten
 from gumnet.alignment.spectrum import TurnedSpectra, as_complex
 from gumnet.averaging.expectation import Expectation, expect, shift_grid
@@ -36,7 +37,7 @@ class Small:
     shifts: torch.Tensor
 
     def found(self) -> Expectation:
-        return expect(self.data, self.maps, self.folds, self.rotations, self.shifts)
+        return expect(self.data, self.maps, self.folds, GridPart.of(self.rotations), self.shifts)
 
     def log_likelihoods(self) -> torch.Tensor:
         """Return what each particle gives in each class, rotation and shift, one after the other: (n, K, r, t)."""
@@ -133,7 +134,7 @@ def test_clean_particles_are_found_at_the_nearest_pose_of_the_grid(
     clean = posed(structure[None], Poses.of(truth.rotations.float(), truth.shifts.float()))
     data = LowBand.of(Particles.from_tensors(clean, voxel_size_angstrom=10.0), SHELLS)
     folds = torch.tensor([0, 1, 0, 1])
-    found = expect(data, structure.expand(2, 1, -1, -1, -1), folds, grid, shifts)
+    found = expect(data, structure.expand(2, 1, -1, -1, -1), folds, GridPart.of(grid), shifts)
     assert torch.equal(found.poses.rotations.float(), grid[chosen].float())
     assert torch.equal(found.poses.shifts.float(), shifts[moved])
     assert bool((found.evidence > 20).all())
@@ -143,7 +144,11 @@ def test_noise_has_no_evidence_for_a_structure(structure: torch.Tensor, generato
     noise = torch.randn(60, BOX, BOX, BOX, generator=generator)
     data = LowBand.of(Particles.from_tensors(noise, voxel_size_angstrom=10.0), SHELLS)
     found = expect(
-        data, 0.3 * structure.expand(2, 1, -1, -1, -1), torch.arange(60) % 2, super_fibonacci(100), torch.zeros(1, 3)
+        data,
+        0.3 * structure.expand(2, 1, -1, -1, -1),
+        torch.arange(60) % 2,
+        GridPart.of(super_fibonacci(100)),
+        torch.zeros(1, 3),
     )
     # By Jensen's inequality the mean logarithm of a likelihood ratio is below 0 where there is nothing.
     assert float(found.evidence.mean()) < 0.0
@@ -156,7 +161,7 @@ def test_the_sums_of_a_symmetric_structure_are_symmetric(structure: torch.Tensor
     clean = posed(symmetric[None], Poses.of(rotations[:20].float(), torch.zeros(20, 3)))
     data = LowBand.of(Particles.from_tensors(clean, voxel_size_angstrom=10.0), SHELLS)
     maps = symmetric.expand(2, 1, -1, -1, -1)
-    found = expect(data, maps, torch.arange(20) % 2, rotations, torch.zeros(1, 3), symmetry=group)
+    found = expect(data, maps, torch.arange(20) % 2, GridPart.of(rotations), torch.zeros(1, 3), symmetry=group)
     lattice = Lattice(data.band)
     made = lattice.map(found.sums.sum(dim=(0, 1)), data.signal)
     # About z by 90 degrees, (x, y) becomes (-y, x); the first plane of an even box has no mate.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from gumnet.alignment.grid_part import GridPart
 from gumnet.averaging.expectation import expect, shift_grid
 from gumnet.averaging.likely import likely_rotations
 from gumnet.averaging.low_band import LowBand
@@ -28,13 +29,13 @@ def test_little_of_the_posterior_is_left_out() -> None:
     rotations = random_rotations(1, generator=seeded(4))[0] @ super_fibonacci(grid_size_for_spacing(100 / 7))
     shifts = shift_grid(24, 7, 1.0)
     every = torch.ones(COUNT, 2, dtype=torch.bool)
-    coarse, none = super_fibonacci(grid_size_for_spacing(20)), torch.zeros(COUNT, 3)
+    coarse, none = GridPart.of(super_fibonacci(grid_size_for_spacing(20))), torch.zeros(COUNT, 3)
     likely = likely_rotations(whole.up_to(5), maps, folds, rotations, coarse, shift_grid(24, 5, 1.0), every, none)
     assert likely.shape == (COUNT, 2, len(rotations))
     assert bool(likely.flatten(1).any(dim=1).all())
     assert float(likely.double().mean()) < 0.1
-    complete = expect(whole, maps, folds, rotations, shifts)
-    some = expect(whole, maps, folds, rotations, shifts, candidates=likely)
+    complete = expect(whole, maps, folds, GridPart.of(rotations), shifts)
+    some = expect(whole, maps, folds, GridPart.of(rotations), shifts, candidates=likely)
     # Evidence is the logarithm of the sum over the grid: what is lost of it is the mass that was left out.
     kept = torch.exp((some.evidence - complete.evidence).double())
     assert float(kept.max()) < 1 + 1e-2  # of evidences to 100 in float32

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gumnet.alignment.band import Band
+from gumnet.alignment.grid_part import GridPart
 from gumnet.alignment.spectrum import TurnedSpectra
 from gumnet.averaging import turned_table
 from gumnet.averaging.turned_table import turned_tables
@@ -22,7 +23,7 @@ def test_each_fold_and_class_is_read(
     maps = torch.randn(4, 2, box, box, box, generator=seeded(1))
     rotations = random_rotations(30, generator=seeded(2)).float()
     band = Band.up_to(box, shells)
-    found = list(turned_tables(maps, [0, 2, 3], rotations, band))
+    found = list(turned_tables(maps, [0, 2, 3], GridPart.of(rotations), band))
     assert [fold for fold, _, _ in found] == [0, 2, 3]
     for fold, table, power in found:
         turned = TurnedSpectra.of(maps[fold], None, shells)

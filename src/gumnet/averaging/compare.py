@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gumnet.alignment.grid_part import GridPart
 from gumnet.alignment.score import phases
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.turned_table import turned_tables
-from gumnet.types import Labels, Rotations, Vectors
+from gumnet.types import Labels, Vectors
 
 _VALUES_AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
 """Likelihoods held at once: on a CPU few enough to stay in its cache."""
@@ -46,7 +47,7 @@ def compare(
     data: LowBand,
     maps: Tensor,
     folds: Labels,
-    rotations: Rotations,
+    grid: GridPart,
     shifts: Vectors,
     candidates: Tensor,
     centres: Vectors,
@@ -61,8 +62,8 @@ def compare(
         Shape (F, K, N, N, N).
     folds
         Fold of each particle, (n,).
-    rotations, shifts
-        The grid: (r, 3, 3) and (t, 3), in voxels.
+    grid, shifts
+        r rotations, and (t, 3), in voxels.
     candidates
         Which classes, (n, K), or which classes and rotations, (n, K, r), each particle may have; boolean.
     centres
@@ -70,7 +71,7 @@ def compare(
     """
     band, device = data.band, data.matched.device
     waves = phases(band, -shifts.to(device))
-    turns = len(rotations)
+    turns = len(grid)
 
     def of_fold(rows_of_fold: Tensor, table: Tensor, power: Tensor) -> Iterator[Compared]:
         for columns, rows_of_group in _groups(candidates, rows_of_fold, turns):
@@ -87,7 +88,7 @@ def compare(
                 scores = torch.sub(2 * scores, (observed.precision @ squares.mT)[:, None])
                 yield Compared(rows, at, moved, observed.precision, scores)
 
-    for fold, table, power in turned_tables(maps, torch.unique(folds).tolist(), rotations, band):
+    for fold, table, power in turned_tables(maps, torch.unique(folds).tolist(), grid, band):
         yield fold, of_fold(torch.nonzero(folds == fold)[:, 0], table, power)
 
 

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gumnet.alignment.grid_part import GridPart
 from gumnet.averaging.compare import Compared, compare
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.low_band import LowBand
 from gumnet.engine.threads import side_by_side
 from gumnet.geometry.symmetry import PointGroup
 from gumnet.particles import Poses
-from gumnet.types import Labels, Rotations, Vectors
+from gumnet.types import Labels, Vectors
 
 _LEAST_SHARE = 1e-3
 """Poses with less than this share of the most probable rotation's mass do not go into the sums."""
@@ -74,7 +75,7 @@ def expect(
     data: LowBand,
     maps: Tensor,
     folds: Labels,
-    rotations: Rotations,
+    grid: GridPart,
     shifts: Vectors,
     *,
     symmetry: PointGroup | None = None,
@@ -91,8 +92,8 @@ def expect(
         Shape (F, K, N, N, N): the maps that particles of fold f are compared with.
     folds
         Fold of each particle, 0 ... F - 1, (n,).
-    rotations, shifts
-        The grid: (r, 3, 3) and (t, 3), in voxels.
+    grid, shifts
+        r rotations, and (t, 3), in voxels.
     symmetry
         Point group of the maps: particles go into them at all of its equivalent poses.
     candidates
@@ -104,16 +105,15 @@ def expect(
     device = data.matched.device
     lattice, places = Lattice(data.band), len(shifts)
     folds_count, classes_count, n = maps.shape[0], maps.shape[1], len(data)
-    whole_grid = places * len(rotations) * classes_count
+    whole_grid = places * len(grid) * classes_count
     if candidates is None:
         candidates = torch.ones(n, classes_count, dtype=torch.bool)
     elif candidates.ndim == 3:
         # What no particle may have needs no maps.
         used = candidates.flatten(0, 1).any(dim=0)
-        rotations, candidates = rotations[used], candidates[:, :, used]
-    rotations, turns = rotations.to(device, torch.float32), len(rotations)
-    members = torch.eye(3)[None] if symmetry is None else symmetry.rotations
-    members = members.to(rotations)
+        grid, candidates = grid[used], candidates[:, :, used]
+    turns, rotations = len(grid), grid.rotations
+    members = torch.eye(3, dtype=torch.float64)[None] if symmetry is None else symmetry.rotations
     centres = torch.zeros(n, 3) if centres is None else centres
     found = _Found.of(n, classes_count, places)
     sums = torch.zeros(folds_count, classes_count, lattice.side**3, 3)
@@ -133,16 +133,18 @@ def expect(
             precision.index_add_(0, at, mass.mT @ part.precision.expand(len(mass), -1))
         for k in range(classes_count):
             some = slice(k * turns, (k + 1) * turns)
-            used = torch.nonzero(precision[some].amax(dim=1) > 0)[:, 0]
+            # What is alike for all turns of a base is put back once.
+            spectra, known = grid.gathered(total[some], precision[some], data.band)
+            used = torch.nonzero(known.amax(dim=1) > 0)[:, 0]
             for member in members:
-                lattice.add(sums[fold, k], rotations[used] @ member, total[some][used], precision[some][used])
+                lattice.add(sums[fold, k], grid.bases[used.cpu()] @ member, spectra[used], known[used])
 
-    compared = compare(data, maps, folds, rotations, shifts, candidates, centres)
+    compared = compare(data, maps, folds, grid, shifts, candidates, centres)
     size = 4 * classes_count * turns * 3 * len(data.band.frequencies)
     at_once = min(folds_count, _BYTES_AT_ONCE // size) if device.type == "cpu" else 1
     side_by_side(of_fold, compared, at_once)
     at = (centres + shifts[found.places]).double()
-    poses = Poses(rotations.cpu()[found.turns].double(), at, found.certainty.double())
+    poses = Poses(rotations[found.turns], at, found.certainty.double())
     return Expectation(found.evidence, found.masses, poses, centres + found.shift_masses @ shifts, sums)
 
 

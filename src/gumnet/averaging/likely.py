@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from gumnet.alignment.grid_part import GridPart
 from gumnet.averaging.compare import Compared, compare
 from gumnet.averaging.low_band import LowBand
 from gumnet.engine.threads import side_by_side
@@ -32,7 +33,7 @@ def likely_rotations(
     maps: Tensor,
     folds: Labels,
     rotations: Rotations,
-    coarse: Rotations,
+    coarse: GridPart,
     shifts: Vectors,
     candidates: Tensor,
     centres: Vectors,
@@ -44,7 +45,7 @@ def likely_rotations(
     data
         n particles in the low shells that decide.
     rotations, coarse
-        The grid that is asked about, (r, 3, 3), and the one that particles are compared on.
+        Those that are asked about, (r, 3, 3), and the grid that particles are compared on.
     maps, folds, shifts, candidates, centres
         See `gumnet.averaging.compare.compare`; ``candidates`` of classes.
     """
@@ -56,10 +57,12 @@ def likely_rotations(
             mass = torch.softmax(part.scores.flatten(1), dim=1).view_as(part.scores).sum(dim=1)
             masses[part.rows[:, None], part.columns.cpu()] = mass.cpu()
 
-    compared = compare(data, maps, folds, coarse.float(), shifts, candidates, centres)
+    compared = compare(data, maps, folds, coarse, shifts, candidates, centres)
     side_by_side(of_fold, compared, len(maps))
     kept = (masses > _LEAST_SHARE * masses.amax(dim=1, keepdim=True)).view(n, classes, turns)
-    cosines = rotations.flatten(1).float() @ coarse.flatten(1).float().T  # trace of R' R^T: the larger the nearer
+    cosines = (
+        rotations.flatten(1).float() @ coarse.rotations.flatten(1).float().T
+    )  # trace of R' R^T: the larger the nearer
     likely = torch.zeros(n, classes, len(rotations), dtype=torch.bool)
     for near in cosines.topk(min(_NEIGHBOURS, turns), dim=1).indices.unbind(dim=1):
         likely |= kept[:, :, near]

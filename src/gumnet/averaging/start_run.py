@@ -9,15 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gumnet.alignment.grid_part import GridPart
+from gumnet.alignment.rotation_grid import RotationGrid
 from gumnet.alignment.score import phases
 from gumnet.averaging.expectation import SHIFTS_A_PERIOD, Expectation, expect, shift_grid
 from gumnet.averaging.lattice import Lattice
 from gumnet.averaging.likely import likely_rotations
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.start_config import OnStep, Phase, StartConfig, StartStep
-from gumnet.geometry.so3 import grid_size_for_spacing, random_rotations, super_fibonacci
+from gumnet.geometry.so3 import random_rotations
 from gumnet.particles import Poses
-from gumnet.types import Labels, Rotations, Vectors, Volume, Volumes
+from gumnet.types import Labels, Vectors, Volume, Volumes
 
 _SPACING_DEGREES = 100.0
 """Spacing of the grid of rotations times the highest shell: 20 degrees for shell 5. The grid is turned at random in
@@ -166,7 +168,7 @@ class StartRun:
         those (n, 3) that a particle was found to have: where it lies is known long before how it is turned.
         """
         box, shells = some.data.band.box, some.data.band.shells
-        rotations = self.turned_grid(shells)
+        grid = self.turned_grid(shells)
         reach = self.config.max_shift
         if shells > _PLACED_SHELLS and shifts_near is not None:
             reach = min(reach, box / (SHIFTS_A_PERIOD * shells))  # one step of the grid, either way
@@ -174,27 +176,27 @@ class StartRun:
             shifts_near = None
         sure = not self.history or self.history[-1].sureness >= _LIKELY_SURENESS
         if sure and shells > LIKELY_SHELLS and some.data.matched.device.type == "cpu":
-            likely = self.likely(some, maps, rotations, candidates, shifts_near)
+            likely = self.likely(some, maps, grid, candidates, shifts_near)
             # One particle at a time costs more than the matrix that they share where little is left out.
             candidates = likely if float(likely.float().mean()) < _MOST_LIKELY else candidates
         return expect(
             some.data,
             maps,
             some.folds,
-            rotations,
+            grid,
             shift_grid(box, shells, reach),
             symmetry=self.config.symmetry,
             candidates=candidates,
             centres=shifts_near,
         )
 
-    def turned_grid(self, shells: int) -> Rotations:
-        """Return a grid of rotations (r, 3, 3) for a band, turned at random."""
+    def turned_grid(self, shells: int) -> GridPart:
+        """Return a grid of rotations for a band, turned at random."""
         turn = random_rotations(1, generator=self.generator)[0]
-        return turn @ super_fibonacci(grid_size_for_spacing(_SPACING_DEGREES / shells))
+        return GridPart.of_grid(RotationGrid.of_spacing(_SPACING_DEGREES / shells), turn)
 
     def likely(
-        self, some: Batch, maps: Tensor, rotations: Rotations, candidates: Tensor | None, centres: Vectors | None
+        self, some: Batch, maps: Tensor, grid: GridPart, candidates: Tensor | None, centres: Vectors | None
     ) -> Tensor:
         """Return which classes and rotations particles may have, as low shells say."""
         n, box = len(some.rows), some.data.band.box
@@ -203,7 +205,7 @@ class StartRun:
             some.data.up_to(LIKELY_SHELLS),
             maps,
             some.folds,
-            rotations,
+            grid.rotations,
             self.turned_grid(LIKELY_SHELLS),
             shift_grid(box, LIKELY_SHELLS, min(reach, self.config.max_shift)),
             torch.ones(n, maps.shape[1], dtype=torch.bool) if candidates is None else candidates,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gumnet.alignment.band import Band
 from gumnet.alignment.corners import turned_corners
+from gumnet.alignment.grid_part import GridPart
 from gumnet.alignment.spectrum import PADDING, TurnedSpectra
 from gumnet.types import Rotations
 
@@ -16,9 +17,7 @@ _BYTES_AT_ONCE = 2**28
 """Of the tables of several folds, which are read together on a CPU."""
 
 
-def turned_tables(
-    maps: Tensor, folds: list[int], rotations: Rotations, band: Band
-) -> Iterator[tuple[int, Tensor, Tensor]]:
+def turned_tables(maps: Tensor, folds: list[int], grid: GridPart, band: Band) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield folds with their maps at all rotations.
 
     Parameters
@@ -27,8 +26,8 @@ def turned_tables(
         Shape (F, K, N, N, N).
     folds
         Which of the F are wanted.
-    rotations
-        Shape (r, 3, 3).
+    grid
+        r rotations. Maps are read at its bases.
     band
         M coefficients.
 
@@ -37,13 +36,15 @@ def turned_tables(
     tuple
         Fold, real and imaginary parts of its maps side by side (K r, 2 M), and their squares (K r, M).
     """
-    size = 4 * maps.shape[1] * len(rotations) * 2 * len(band.frequencies)
-    together = max(1, _BYTES_AT_ONCE // size) if rotations.device.type == "cpu" else 1
+    device = band.index.device
+    bases = grid.bases.to(device, torch.float32)
+    size = 4 * maps.shape[1] * len(bases) * 2 * len(band.frequencies)
+    together = max(1, _BYTES_AT_ONCE // size) if device.type == "cpu" else 1
     for first in range(0, len(folds), together):
         some = folds[first : first + together]
-        read = _read(maps[some].to(rotations.device), rotations, band)
-        for fold, values in zip(some, read, strict=True):
-            yield fold, values.flatten(2).flatten(0, 1), values.square().sum(dim=2).flatten(0, 1)
+        for fold, values in zip(some, _read(maps[some].to(device), bases, band), strict=True):
+            table = grid.spread(values.flatten(2), band).flatten(0, 1)
+            yield fold, table, table.unflatten(1, (2, -1)).square().sum(dim=1)
 
 
 def _read(maps: Tensor, rotations: Rotations, band: Band) -> Tensor:
