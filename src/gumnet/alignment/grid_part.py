@@ -84,7 +84,7 @@ class GridPart:
         device = band.index.device
         orders, conjugated = turned_indices(band)
         bases, turns = self.index // TURNS, self.index % TURNS
-        for j in turns.unique().tolist():
+        for j in torch.unique(turns).tolist():
             rows = torch.nonzero(turns == j)[:, 0]
             signs = torch.ones(2, orders.shape[1], device=device)
             signs[1, conjugated[j]] = -1

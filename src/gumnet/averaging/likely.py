@@ -60,9 +60,8 @@ def likely_rotations(
     compared = compare(data, maps, folds, coarse, shifts, candidates, centres)
     side_by_side(of_fold, compared, len(maps))
     kept = (masses > _LEAST_SHARE * masses.amax(dim=1, keepdim=True)).view(n, classes, turns)
-    cosines = (
-        rotations.flatten(1).float() @ coarse.rotations.flatten(1).float().T
-    )  # trace of R' R^T: the larger the nearer
+    # The trace of R' R^T: the larger the nearer.
+    cosines = rotations.flatten(1).float() @ coarse.rotations.flatten(1).float().T
     likely = torch.zeros(n, classes, len(rotations), dtype=torch.bool)
     for near in cosines.topk(min(_NEIGHBOURS, turns), dim=1).indices.unbind(dim=1):
         likely |= kept[:, :, near]

@@ -44,7 +44,7 @@ def turned_tables(maps: Tensor, folds: list[int], grid: GridPart, band: Band) ->
         some = folds[first : first + together]
         for fold, values in zip(some, _read(maps[some].to(device), bases, band), strict=True):
             table = grid.spread(values.flatten(2), band).flatten(0, 1)
-            yield fold, table, table.unflatten(1, (2, -1)).square().sum(dim=1)
+            yield fold, table, table.view(len(table), 2, -1).square().sum(dim=1)
 
 
 def _read(maps: Tensor, rotations: Rotations, band: Band) -> Tensor:
