@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -58,10 +59,9 @@ class GridPart:
         Real and imaginary parts lie side by side, of the M coefficients of the band.
         """
         found = values.new_empty(*values.shape[:-2], len(self), values.shape[-1])
-        for rows, base, order, signs in self._turns(band):
+        for rows, base, move in self._turns(band):
             # What is at k of a map turned by Q B is at Q^-1 k of the map turned by B.
-            back = order.argsort()
-            found[..., rows, :] = values[..., base, :].index_select(-1, back).mul_(signs[back])
+            found[..., rows, :] = values[..., base, :].index_select(-1, move.back).mul_(move.signs_back)
         return found
 
     def gathered(self, values: Tensor, precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
@@ -71,22 +71,45 @@ class GridPart:
         """
         m = precision.shape[1]
         found, known = values.new_zeros(len(self.bases), 2 * m), values.new_zeros(len(self.bases), m)
-        for rows, base, order, signs in self._turns(band):
-            found.index_add_(0, base, values[rows].index_select(1, order).mul_(signs))
-            known.index_add_(0, base, precision[rows].index_select(1, order[:m]))
+        for rows, base, move in self._turns(band):
+            found.index_add_(0, base, values[rows].index_select(1, move.order).mul_(move.signs))
+            known.index_add_(0, base, precision[rows].index_select(1, move.order[:m]))
         return found, known
 
-    def _turns(self, band: Band) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield for each turn Q the rotations that have it (c,), their bases (c,), and how Q moves coefficients.
-
-        Which parts (2 M,) come to be those of k, from Q k, and by what they are multiplied, 1 or -1.
-        """
-        device = band.index.device
-        orders, conjugated = turned_indices(band)
+    def _turns(self, band: Band) -> Iterator[tuple[Tensor, Tensor, _Move]]:
+        """Yield for each turn the rotations that have it (c,), their bases (c,), and how it moves coefficients."""
+        moves, device = _moves(band), band.index.device
         bases, turns = self.index // TURNS, self.index % TURNS
         for j in torch.unique(turns).tolist():
             rows = torch.nonzero(turns == j)[:, 0]
-            signs = torch.ones(2, orders.shape[1], device=device)
-            signs[1, conjugated[j]] = -1
-            order = torch.cat([orders[j], orders[j] + orders.shape[1]])
-            yield rows.to(device), bases[rows].to(device), order, signs.flatten()
+            yield rows.to(device), bases[rows].to(device), moves[j]
+
+
+@dataclass(frozen=True)
+class _Move:
+    """How a turn Q of a cube moves coefficients, real and imaginary parts side by side (2 M,).
+
+    Parameters
+    ----------
+    order, signs
+        Which come to be those of k, from Q k, and by what they are multiplied, 1 or -1.
+    back, signs_back
+        The same from Q^-1 k.
+    """
+
+    order: Tensor
+    signs: Tensor
+    back: Tensor
+    signs_back: Tensor
+
+
+@lru_cache(maxsize=16)
+def _moves(band: Band) -> tuple[_Move, ...]:
+    """Return how each of the 24 turns moves the coefficients of a band."""
+    found = []
+    for order, conjugated in zip(*turned_indices(band), strict=True):
+        both = torch.cat([order, order + len(order)])
+        signs = torch.cat([torch.ones_like(conjugated, dtype=torch.float32), 1.0 - 2.0 * conjugated.float()])
+        back = both.argsort()
+        found.append(_Move(both, signs, back, signs[back]))
+    return tuple(found)

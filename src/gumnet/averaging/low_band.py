@@ -82,7 +82,7 @@ class LowBand:
         if shells >= self.band.shells:
             return self
         keep = self.band.shell <= shells
-        band = Band(self.band.box, shells, self.band.index[keep], self.band.shell[keep])
+        band = Band.up_to(self.band.box, shells, self.band.index.device)  # its coefficients are in the same order
         return LowBand(band, self.matched[:, keep], self.precision[:, keep], self.signal[: shells + 1])
 
     def rows(self, rows: Tensor | Sequence[int]) -> LowBand:
