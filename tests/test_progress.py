@@ -15,14 +15,16 @@ from gumnet.progress import progress
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Return what is said of steps of some seconds each, logged or not."""
 
-    def run(steps: int, seconds: float, *, logged: bool = True, shown: bool | None = None) -> str:
+    def run(
+        steps: int, seconds: float, *, logged: bool = True, shown: bool | None = None, note: str | None = None
+    ) -> str:
         now = 0.0
         monkeypatch.setattr(module, "monotonic", lambda: now)
         monkeypatch.setattr(module, "LOGGED", ContextVar("LOGGED", default=logged))
         with progress("Aligning", steps, shown=shown) as display:
             for _ in range(steps):
                 now += seconds
-                display.advance()
+                display.advance(note=note)
         return capsys.readouterr().err
 
     return run
@@ -34,6 +36,12 @@ def test_a_log_gets_few_lines_with_what_is_left(said: Callable[..., str]) -> Non
     assert lines[1].startswith("Aligning: 180 of")
     assert 10 < len(lines) < 30
     assert all(line.endswith("left") for line in lines)
+
+
+def test_a_log_says_what_the_bar_would(said: Callable[..., str]) -> None:
+    assert said(100, 30.0, note="loss 0.5").splitlines()[0] == (
+        "Aligning: 2 of 100 particles in 1 min, about 49 min left; loss 0.5"
+    )
 
 
 def test_nothing_is_said_where_there_is_no_terminal_and_nobody_asked(said: Callable[..., str]) -> None:

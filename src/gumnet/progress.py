@@ -24,10 +24,12 @@ class Log:
         self._description, self._total, self._unit = description, total, unit
         self._done, self._began, self._wait = 0, monotonic(), _FIRST_SECONDS
         self._next = self._began + self._wait
+        self._note = ""
 
-    def advance(self, steps: int) -> None:
-        """Count ``steps`` as done, and write a line if one is due."""
+    def advance(self, steps: int, note: str | None = None) -> None:
+        """Count ``steps`` as done, and write a line if one is due, the last ``note`` at its end."""
         self._done += steps
+        self._note = self._note if note is None else f"; {note}"
         now = monotonic()
         if now < self._next or self._done >= self._total:
             return
@@ -37,7 +39,8 @@ class Log:
         left = (self._total - self._done) * seconds / max(self._done, 1)
         of = "" if self._unit == "%" else f"of {self._total} "
         sys.stderr.write(
-            f"{self._description}: {self._done} {of}{self._unit} in {_minutes(seconds)}, about {_minutes(left)} left\n"
+            f"{self._description}: {self._done} {of}{self._unit} in {_minutes(seconds)}, about {_minutes(left)} left"
+            f"{self._note}\n"
         )
         sys.stderr.flush()
 
@@ -76,7 +79,7 @@ class Progress:
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         """Count ``steps`` as done, and show ``note`` at the end of the line."""
         if self._log is not None:
-            self._log.advance(steps)
+            self._log.advance(steps, note)
         if self._bar is None:
             return
         self._bar.advance(self._task, steps)

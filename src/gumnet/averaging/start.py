@@ -188,7 +188,7 @@ def refilled_words(steps: Sequence[StartStep]) -> tuple[str, ...]:
 def _sureness(run: StartRun, states: list[State]) -> float:
     """Return how sure particles are of their poses in the best of the starts."""
     best = max(states, key=lambda state: state.evidence)
-    return next((step.sureness for step in reversed(run.history) if step.start == best.number), 0.0)
+    return run.sureness(best.number)
 
 
 def _keep_states(run: StartRun, kept: Checkpoint, phases: int, states: list[State]) -> None:

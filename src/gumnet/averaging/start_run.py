@@ -131,7 +131,8 @@ class StartRun:
             some = self.batch(data)
             sorted_already = phase.shells > _SORTED_SHELLS
             candidates = known[some.rows] > _LEAST_PROBABLE if sorted_already else None
-            found = self.step(some, maps, candidates=candidates, shifts_near=centres[some.rows])
+            sure = self.sureness(state.number)
+            found = self.step(some, maps, candidates=candidates, shifts_near=centres[some.rows], sureness=sure)
             known[some.rows], centres[some.rows] = found.classes, found.shifts
             shares, settled = found.classes.mean(dim=0), settled + 1
             moves = divisions(shares, found.sums) if settled > _SETTLE else []
@@ -159,8 +160,18 @@ class StartRun:
         rows = torch.randperm(len(data), generator=self.generator)[:most]
         return Batch(data.rows(rows), self.folds[rows], rows)
 
+    def sureness(self, number: int) -> float:
+        """Return how sure particles were of their poses in the last step of a start; 0 before there was one."""
+        return next((step.sureness for step in reversed(self.history) if step.start == number), 0.0)
+
     def step(
-        self, some: Batch, maps: Tensor, *, candidates: Tensor | None = None, shifts_near: Vectors | None = None
+        self,
+        some: Batch,
+        maps: Tensor,
+        *,
+        candidates: Tensor | None = None,
+        shifts_near: Vectors | None = None,
+        sureness: float = 1.0,
     ) -> Expectation:
         """Return the posterior of a batch of particles, all classes as likely beforehand.
 
@@ -174,7 +185,7 @@ class StartRun:
             reach = min(reach, box / (SHIFTS_A_PERIOD * shells))  # one step of the grid, either way
         else:
             shifts_near = None
-        sure = not self.history or self.history[-1].sureness >= _LIKELY_SURENESS
+        sure = sureness >= _LIKELY_SURENESS
         if sure and shells > LIKELY_SHELLS and some.data.matched.device.type == "cpu":
             likely = self.likely(some, maps, grid, candidates, shifts_near)
             # One particle at a time costs more than the matrix that they share where little is left out.
