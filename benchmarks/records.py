@@ -17,6 +17,8 @@ from gumnet.benchmark.rows import left_out
 from gumnet.benchmark.speed_report import boxes_table, methods_table, sets_table
 
 Record = Mapping[str, Any]
+_SET = ("particles", "seed", "max_shift")
+"""Options of ``gumnet benchmark averaging`` that say which particles."""
 
 
 def _level(cell: Record) -> str:
@@ -213,13 +215,33 @@ def accuracy_levels(records: Sequence[Record]) -> str:
 
 
 def averaging(records: Sequence[Record]) -> str:
-    """Return the tables of ``gumnet benchmark averaging``."""
-    parts = []
+    """Return the tables of ``gumnet benchmark averaging``; rows of the same particles stand in one."""
+    sets: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        parts += [f"{record['structures']}; {record['options']['particles']} particles.", *left_out(record["not_run"])]
-        for snr, colour in dict.fromkeys((cell["snr"], cell["colour"]) for cell in record["cells"]):
-            parts += [f"SNR {snr:g}, {colour}:", averaging_table(record, snr, colour)]
+        options = record["options"]
+        sets.setdefault((record["structures"], *(options[name] for name in _SET)), []).append(record)
+    parts = []
+    for (structures, particles, seed, max_shift), same in sets.items():
+        parts.append(f"{structures}; {particles} particles, seed {seed}, shifts to {max_shift:g} voxels.")
+        parts += [f"RELION: {record['relion']}." for record in same if record.get("relion")]
+        # Each row once: the true poses come with every run.
+        cells = {(c["snr"], c["colour"], c["method"]): c for record in reversed(same) for c in record["cells"]}
+        methods = [cell["method"] for record in same for cell in record["cells"]]
+        for snr, colour in sorted({key[:2] for key in cells}, reverse=True):
+            rows = [cells[snr, colour, m] for m in dict.fromkeys(methods) if (snr, colour, m) in cells]
+            parts += [f"SNR {snr:g}, {colour}:", averaging_table({"cells": rows}, snr, colour)]
     return "\n\n".join(parts)
+
+
+def beats_random(records: Sequence[Record]) -> str:
+    """Return the table of beats_random.py: how often the true rotation wins, by score."""
+    rows = []
+    for cell in (cell for record in records for cell in record["cells"]):
+        won, near = (with_interval(share[0], share[1:], 2) for share in (cell["won"], cell["within_15"]))
+        rows.append(
+            [f"{cell['snr']:g}", str(cell["box"]), str(cell["shells"]), cell["score"], str(cell["pairs"]), won, near]
+        )
+    return table(["SNR", "box", "shells", "score", "pairs", "true one wins", "or one within 15 degrees"], rows)
 
 
 def speed(records: Sequence[Record]) -> str:
@@ -330,6 +352,7 @@ KINDS: dict[str, Callable[[Sequence[Record]], str]] = {
     "accuracy": accuracy,
     "accuracy-levels": accuracy_levels,
     "averaging": averaging,
+    "beats-random": beats_random,
     "speed": speed,
     "real": real,
     "promises": promises,

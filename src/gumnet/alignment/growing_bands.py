@@ -111,7 +111,7 @@ class GrowingBands:
         turned = comparison.turned_reference(lowest, gradient=True)
         found = peaks = start
         several = start.scores.shape[1] > 1
-        sharp = sharpness(comparison, start, lowest, turned) if several else torch.ones(len(comparison))
+        sharp = sharpness(comparison, start, lowest, turned) if several else start.scores.new_ones(len(comparison))
         for stage in (stage for stage in plan if stage.shells == lowest):
             before = found.best(found.scores.shape[1])
             found = self._climbed(comparison, before, stage, sharp, turned)
