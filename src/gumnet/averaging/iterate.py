@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import Accumulator
+from gumnet.averaging.alignment_mask import alignment_mask
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
@@ -284,9 +285,11 @@ def _align(
     found: list[Poses] = []
     parts = rows_of_folds(folds)
     for fold, rows in enumerate(parts):
-        reference, weights = as_particle(sums.reference(fold))
+        others = sums.reference(fold)
+        reference, weights = as_particle(others)
+        masked = replace(settings, mask=alignment_mask(others.result()))
         some, batches = half.select(rows), kept.batches(f"fold {fold}")
-        found.append(align(some, reference, settings, weights_reference=weights, place=place, journal=batches).poses)
+        found.append(align(some, reference, masked, weights_reference=weights, place=place, journal=batches).poses)
     poses = Poses.concatenate(found)[torch.argsort(torch.cat(parts))]
     if local and half.poses.confidences is not None:
         # Refined poses have none of their own: those of the last search still hold.
