@@ -13,8 +13,6 @@ Boxes of 32 voxels are as simulated; those of 16 the same, cut to half the frequ
 from __future__ import annotations
 
 import argparse
-import copy
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +30,9 @@ from gumnet.benchmark.level import MAX_SHIFT, Level
 from gumnet.benchmark.pairs import Pairs
 from gumnet.benchmark.structures import Structures
 from gumnet.geometry.fourier import resize
-from gumnet.geometry.so3 import angular_distance_degrees, random_rotations, rotation_from_vector
+from gumnet.geometry.so3 import angular_distance_degrees, random_rotations
 from gumnet.model.matched_filter import MatchedFilter, crop_half
+from gumnet.training.contrast import random_turns
 from gumnet.types import Rotations, Weights
 
 LOOKED_AT = 16
@@ -88,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     structures = Structures.load(options.structures, options.map_voxel_size)
-    cleaner = copy.deepcopy(as_filter(None)).eval()
+    cleaner = as_filter(None).eval()
     cells = []
     for snr in options.snr:
         level = Level.of(snr, "coloured")
@@ -97,9 +96,8 @@ def main() -> None:
         parts = [Pairs.of(gumnet.simulate(structures.volumes, pairs=count, config=config)) for config in configs]
         whole = Pairs.concatenate(parts)
         generator = torch.Generator().manual_seed(options.seeds[0])
-        off = random_directions(len(whole), generator) * math.radians(JITTER_DEGREES)
-        off *= torch.rand(len(whole), 1, generator=generator, dtype=off.dtype)
-        true = rotation_from_vector(off) @ whole.truth.rotations
+        off = random_turns(len(whole), 1, (0.0, JITTER_DEGREES), generator)[:, 0]
+        true = off.double() @ whole.truth.rotations
         others = random_rotations(len(whole) * RANDOM, generator=generator).to(true).reshape(-1, RANDOM, 3, 3)
         rotations = torch.cat([true[:, None], others], dim=1)
         for box, shells in VIEWS:
@@ -120,12 +118,6 @@ def share(right: Tensor) -> list[float]:
     """Return the share that is right, with the ends of its 95 % interval."""
     interval = share_interval(int(right.sum()), len(right))
     return [interval.mean, interval.low, interval.high]
-
-
-def random_directions(count: int, generator: torch.Generator) -> Tensor:
-    """Return unit vectors (n, 3)."""
-    drawn = torch.randn(count, 3, generator=generator, dtype=torch.float64)
-    return drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True)
 
 
 if __name__ == "__main__":

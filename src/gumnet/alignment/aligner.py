@@ -159,7 +159,7 @@ class SideBySide:
         return Poses.concatenate(side_by_side(part, range(count), count))
 
 
-def of_rows(of: Given, rows: slice | Tensor) -> Given:
+def of_rows(of: Given, rows: slice) -> Given:
     """Return volumes or weights of some of n particles: those of ``rows``, or the one that is for all; None of None."""
     return of if of is None or len(of) == 1 else of[rows]
 

@@ -138,7 +138,7 @@ def search_near(
     found = []
     for i in range(len(rotations)):
         rows = slice(i, i + 1)
-        own = turned if len(turned.fine) == 1 else turned[rows]
+        own = turned.of_rows(rows)
         tops, places = [], []
         for start in range(0, rotations.shape[1], chunk):
             values, transfer = own.read(rotations[rows, start : start + chunk], band)

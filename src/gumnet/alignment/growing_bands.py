@@ -56,7 +56,7 @@ class LowPeaks:
     turned: TurnedSpectra
 
     def __getitem__(self, rows: Tensor) -> LowPeaks:
-        turned = self.turned if len(self.turned.fine) == 1 else self.turned[rows]
+        turned = self.turned.of_rows(rows)
         return LowPeaks(self.all[rows], self.distinct[rows], self.sharp[rows], self.shells, turned)
 
     @property
@@ -155,7 +155,7 @@ class GrowingBands:
                 max_shift=self.max_shift,
                 iterations=stage.steps,
                 within=_of_rows(self.within, rows),
-                turned=turned if len(turned.fine) == 1 else turned[rows],
+                turned=turned.of_rows(rows),
             )
             rotations[rows, :width], shifts[rows, :width] = found.rotations, found.shifts
             own = torch.arange(width, device=counts.device) < counts[rows, None]

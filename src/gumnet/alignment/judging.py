@@ -65,7 +65,7 @@ class Judging:
         n, kind = len(data.matched), particle.device.type
         said = Verdict(searched.new_zeros(n, k), searched.new_zeros(n, k, 3), searched.new_zeros(n, k, 3))
         for some, looks in _looks(worth, k, kind):
-            own = turned if len(turned.fine) == 1 else turned[some]
+            own = turned.of_rows(some)
             values, transfer = read_at(own, poses.rotations[some, :looks], band)
             spectra = as_complex(values)
             transfer = torch.ones_like(spectra.real) if transfer is None else transfer
@@ -135,7 +135,7 @@ def _searched(comparison: Comparison, poses: Candidates, shells: int, worth: Ten
     for rows in together(worth):
         width = int(worth[rows].max())
         some = Candidates(poses.rotations[rows, :width], poses.shifts[rows, :width], poses.scores[rows, :width])
-        own = turned if len(turned.fine) == 1 else turned[rows]
+        own = turned.of_rows(rows)
         counts = torch.arange(width, device=worth.device) < worth[rows, None]
         scores = rescored(comparison[rows], some, shells, own).scores
         likely = comparison.sharpness[rows, None] * scores

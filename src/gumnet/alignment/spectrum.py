@@ -80,6 +80,10 @@ class TurnedSpectra:
     def __getitem__(self, rows: slice | Tensor) -> TurnedSpectra:
         return TurnedSpectra(self.box, self.fine[rows], None if self.transfer is None else self.transfer[rows])
 
+    def of_rows(self, rows: slice | Tensor) -> TurnedSpectra:
+        """Return the spectra for some particles: one that all share stays as it is."""
+        return self if len(self.fine) == 1 else self[rows]
+
     @property
     def plain(self) -> TurnedSpectra:
         """The spectra without their derivatives, which take most of the time of a read."""
@@ -227,7 +231,8 @@ def _mirrored(halves: Tensor) -> Tensor:
 def _rows_of(volumes: Volumes, shells: int) -> Tensor:
     """Return whole spectra with their derivatives, (n, 8, D, D, D), those of a point side by side in memory.
 
-    One volume at a time: what is made on the way then stays in the cache of a CPU, which halves the time of 16.
+    One volume at a time: what is made on the way then stays in the cache of a CPU: 11 ms each in place of 20
+    (16 volumes of 32 voxels, one thread, by hand, 2026-11-28).
     """
     first = _spectra(volumes[:1], shells, gradient=True)
     c, d = first.shape[1:3]

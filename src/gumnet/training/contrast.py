@@ -119,8 +119,8 @@ def contest(
         found = found.masked_fill(close, -math.inf)
         kept = found.topk(config.hard, dim=1).indices
         rest = found.scatter(1, kept, -math.inf).logsumexp(dim=1, keepdim=True)
-    jitter = _turns(len(truth), 1, (0.0, config.jitter_degrees), generator)
-    near = _turns(len(truth), config.near, config.near_degrees, generator)
+    jitter = random_turns(len(truth), 1, (0.0, config.jitter_degrees), generator)
+    near = random_turns(len(truth), config.near, config.near_degrees, generator)
     hard = wrong[reference[:, None], kept]
     rotations = torch.cat([truth[:, None] @ jitter, truth[:, None] @ near, hard], dim=1)
     # The pairs of one reference are read together: a read copies the gradient of the whole spectrum.
@@ -149,7 +149,7 @@ def crossed_loss(
     rows = torch.arange(n, device=cleaned.volumes.device)
     reference, particle = rows.repeat_interleave(n), n + rows.repeat(n)
     # One turn for all: what lies between two points of a grid.
-    turn = _turns(1, 1, (0.0, config.jitter_degrees), generator).expand(n, 1, 3, 3)
+    turn = random_turns(1, 1, (0.0, config.jitter_degrees), generator).expand(n, 1, 3, 3)
     values, transfer = cleaned.turned[:n].read(turn, cleaned.band)
     assert transfer is not None
     pairs = Pairs.of(model, cleaned, reference, particle)
@@ -186,7 +186,7 @@ def _mine(cleaned: Cleaned, pairs: Pairs, wrong: Rotations, waves: Tensor, group
     return log_likelihoods(cleaned, mine, as_complex(values)[at], transfer[at], waves)
 
 
-def _turns(n: int, count: int, degrees: tuple[float, float], generator: torch.Generator) -> Rotations:
+def random_turns(n: int, count: int, degrees: tuple[float, float], generator: torch.Generator) -> Rotations:
     """Return rotations (n, count, 3, 3) about random axes by angles between two limits."""
     device = generator.device
     axes = torch.nn.functional.normalize(torch.randn(n, count, 3, generator=generator, device=device), dim=-1)
