@@ -206,11 +206,13 @@ def accuracy(records: Sequence[Record]) -> str:
 
 
 def accuracy_levels(records: Sequence[Record]) -> str:
-    """Return every level of ``gumnet benchmark accuracy``, with intervals and times."""
+    """Return every level of ``gumnet benchmark accuracy``, with intervals, times and orders."""
     parts = []
     for record in records:
+        parts.append(f"{record['structures']}; {record['options']['pairs']} pairs in a cell.")
         for order in record["orders"]:
-            parts += [f"SNR {order['snr']:g}, {order['colour']}:", level_table(record, order["snr"], order["colour"])]
+            level = f"SNR {order['snr']:g}, {order['colour']}"
+            parts += [f"{level}: {order_words(order)}", level_table(record, order["snr"], order["colour"])]
     return "\n\n".join(parts)
 
 

@@ -5,10 +5,10 @@ The rule, and why (docs/benchmarks.md, "Which method when", has the tables; erro
 Pairs of particles: "matched".
     Both volumes are noisy, so there is noise to clean from both. On simulated pairs of complexes that the filter was
     not trained on it is significantly better than "exhaustive" at SNR 0.1, and with a wedge on both volumes from 0.3
-    on; at the other noisy levels the two cannot be told apart. On nearly clean pairs (SNR 100) it is worse by 0.003, a
-    tenth of a degree: significant, and no reason to ask people for their signal-to-noise. It takes up to half as much
-    time again. "gumnet" is never significantly better than it; "ht" and "fa" are far behind in noise. Classes come from
-    the same pairs, so clusters follow; which method tells classes better was not measured.
+    on; at the other noisy levels the two cannot be told apart, and nearly clean pairs are refined as they are, as
+    exactly. It takes up to a quarter more time. "gumnet" is never significantly better than it; "ht" and "fa" are far
+    behind in noise. Classes come from the same pairs, so clusters follow; which method tells classes better was not
+    measured.
 Particles against a map: "exhaustive".
     Against a map with little noise of its own, weighted correlation is the best statistic for Gaussian noise already,
     and what a filter does to the particle can only lose. Of 40 real ribosomes it finds 15, the
