@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gumnet.averaging.begin import Beginning
 from gumnet.averaging.config import AverageConfig
-from gumnet.averaging.iterate import iterate
+from gumnet.averaging.iterate import _band, _signal, iterate
 from gumnet.averaging.mask import soft_sphere
 from gumnet.devices import seeded
 from gumnet.particles import Particles
 
+BAND_BOX = 32
 BOX = 24
 
 
@@ -25,3 +27,24 @@ def test_noise_in_a_tight_mask_claims_no_resolution(seed: int) -> None:
     particles = replace(particles, half_sets=torch.tensor([1, 2]))
     found = iterate(particles, AverageConfig(iterations=0, mask=soft_sphere(BOX, 4, 3)), None)
     assert math.isinf(found.resolution_angstrom)
+
+
+def test_the_band_goes_a_little_beyond_the_resolution_as_far_as_halves_agree_at_all() -> None:
+    volume = torch.zeros(BAND_BOX, BAND_BOX, BAND_BOX)
+    beginning = Beginning((volume, volume), 4, False, (), ())
+
+    def band(*curve: float) -> int:
+        values = torch.tensor([1.0, *curve, *[0.0] * (BAND_BOX // 2 - len(curve))])
+        return _band(2, AverageConfig(), beginning, BAND_BOX, 10.0, values)
+
+    assert band(0.9, 0.9, 0.9, 0.8, 0.5, 0.2, 0.1, 0.08, 0.06, 0.06, 0.06) == 8  # two more than the six of 0.143
+    assert band(0.9, 0.9, 0.9, 0.8, 0.5, 0.2, 0.1) == 7  # no further than they agree
+    assert band(0.9, 0.9, 0.1) == 4  # never less than first maps
+    assert band(*[0.9] * 16) == 15  # nor beyond Nyquist
+
+
+def test_an_average_holds_less_noise_than_half_of_its_particles() -> None:
+    curve = torch.tensor([1.0, 0.9, 0.5, 0.1])
+    share = _signal(curve, 2, 0.75)
+    assert share[2].item() == pytest.approx(0.75 / 1.75)  # 0.5 means as much signal as noise in a half
+    assert share[3].item() == 0.0

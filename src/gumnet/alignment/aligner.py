@@ -19,6 +19,7 @@ from gumnet.particles import Poses
 from gumnet.types import Volume, Volumes, Weights
 
 if TYPE_CHECKING:
+    from gumnet.alignment.known_power import KnownPower
     from gumnet.model.gumnet import GumNet
     from gumnet.model.matched_filter import MatchedFilter
 
@@ -57,6 +58,8 @@ class AlignerOptions:
         Point group of the reference; None where each has an orientation of its own, as in pairs.
     near
         With priors: how far from them to search. Unless given they are only refined.
+    known
+        Powers of the particles' set and of the reference that they share, where they are known.
     at_once
         Parts that the particles of a call are dealt to, to be aligned side by side on the threads of a CPU, at most.
     """
@@ -69,6 +72,7 @@ class AlignerOptions:
     mask: Volume | None = None
     symmetry: PointGroup | None = None
     near: Near | None = None
+    known: KnownPower | None = None
     at_once: int = 1
 
     def max_shift_voxels(self, box: int) -> float:

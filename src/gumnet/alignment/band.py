@@ -105,6 +105,11 @@ class ShellPower:
         """
         return ShellPower(self.signal / share, self.noise)
 
+    def divided(self, signal: Tensor) -> ShellPower:
+        """Return the same power, of which a share (N // 2 + 1,) of each shell is signal, 0 to 1."""
+        whole = self.signal + self.noise
+        return ShellPower(whole * signal.to(whole), whole * (1 - signal.to(whole)))
+
 
 def shell_power(volumes: Volumes, transfer: Tensor | None) -> ShellPower:
     """Return signal and noise power of each shell of volumes (n, N, N, N), read off the volumes themselves.

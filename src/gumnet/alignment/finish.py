@@ -46,6 +46,7 @@ def compare(
         lowest_shell=options.min_shell(reference.shape[-1]),
         centres=None if prior is None else prior.shifts.to(reference.device, torch.float32),
         cleaner=cleaner,
+        known=options.known,
     )
 
 

@@ -31,6 +31,7 @@ from gumnet.types import Rotations, Spectra, Vectors, Volume, Volumes, Weights
 
 if TYPE_CHECKING:
     from gumnet.alignment.judging import Judging
+    from gumnet.alignment.known_power import KnownPower
     from gumnet.model.matched_filter import MatchedFilter
 
 TINY = 1e-30
@@ -108,6 +109,7 @@ class Comparison:
         lowest_shell: int = 1,
         centres: Vectors | None = None,
         cleaner: MatchedFilter | None = None,
+        known: KnownPower | None = None,
     ) -> Comparison:
         """Return the comparison of particles (n, N, N, N) with a reference (1 or n, N, N, N), in float32.
 
@@ -121,12 +123,18 @@ class Comparison:
             Shifts (n, 3) of the particles, in voxels, that the shifts of candidates are relative to; 0 unless given.
         cleaner
             Learned filter that cleans both sides, once each, and corrects the weights of the shells.
+        known
+            Powers of the set and of the reference that it shares; those of each volume by itself unless given. A
+            filter has learned to correct the latter, so without effect beside one.
         """
         box = reference.shape[-1]
         mask = default_mask(box, reference.device) if mask is None else mask.to(reference)
         c_a, c_b = transfer_of(weights_reference), transfer_of(weights_particles)
         a, b = whiten(reference, c_a), whiten(particles, c_b)
-        power = pooled(shell_power(a, c_a), shell_power(b, c_b))
+        if known is None or cleaner is not None:
+            power = pooled(shell_power(a, c_a), shell_power(b, c_b))
+        else:
+            power = known.of(shell_power(a, c_a))
         # Only what lies in the mask is compared, and there the signal is denser than in the box as a whole.
         share = float(mask.square().mean())
         weights = shell_weights(*(p.concentrated(share) for p in power)).expand(len(b), -1).clone()

@@ -33,6 +33,7 @@ from gumnet.types import Volume, Weights
 
 if TYPE_CHECKING:
     from gumnet.alignment.aligner import Model
+    from gumnet.alignment.known_power import KnownPower
 
 _SEARCH_NEAR = ("exhaustive", "matched")
 """Methods that search about the poses that particles have; the others only refine these."""
@@ -83,6 +84,9 @@ class AlignConfig:
         is given.
     memory_gigabytes
         Limit of the memory that alignment takes; see `gumnet.alignment.batch`.
+    known
+        Powers of signal and noise, where more is known of them than the volumes say by themselves: of an average that
+        two half maps tell of (`gumnet.alignment.known_power`).
     """
 
     method: str = "exhaustive"
@@ -99,6 +103,7 @@ class AlignConfig:
     cone_degrees: float | None = None
     in_plane_degrees: float | None = None
     memory_gigabytes: float | None = None
+    known: KnownPower | None = None
 
     def options(self, voxel_size_angstrom: float) -> AlignerOptions:
         """Return these settings in the units of the volumes."""
@@ -125,6 +130,7 @@ class AlignConfig:
             mask=self.mask,
             symmetry=point_group(self.symmetry),
             near=near,
+            known=self.known,
         )
 
 

@@ -50,6 +50,11 @@ class HalfSums:
         """Return the sums that the particles of a fold are compared with."""
         return self.others[fold] if self.others else self.whole
 
+    @property
+    def share(self) -> float:
+        """Which share of the half's particles these hold."""
+        return 1 - 1 / len(self.others) if self.others else 1.0
+
 
 def dealt(count: int, seed: int) -> Labels:
     """Return the fold, 0 ... F - 1, of each of ``count`` particles of a half, (count,); all 0 where there is one."""

@@ -15,13 +15,13 @@ The reference
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from gumnet.alignment.known_power import KnownPower, mean_power, signal_share
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.alignment_mask import alignment_mask
@@ -30,7 +30,7 @@ from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.folds import HalfSums, dealt, half_sums, rows_of_folds
 from gumnet.averaging.frame import agreement, as_particle, fit_frame, unrelated_maps
-from gumnet.averaging.fsc import noise_to_signal, resolution_angstrom
+from gumnet.averaging.fsc import GOLD_STANDARD_THRESHOLD, noise_to_signal, resolution_angstrom
 from gumnet.averaging.halves import rows_of_half
 from gumnet.averaging.mask import low_pass, without_corners
 from gumnet.averaging.result import Average, Iteration, OnIteration
@@ -61,6 +61,11 @@ wrong poses become right for as long as poses are searched, a few in each iterat
 STILL_DEGREES, STILL_VOXELS = 0.25, 0.02
 """Mean movements of rotations and shifts in an iteration that only refined, below which the next would change nothing
 that can be seen: it is not run."""
+LEAST_AGREEMENT, SHELLS_BEYOND = 0.05, 2
+"""Shells are used down to this correlation of the halves, each counting by its signal-to-noise, but not more of them
+than these beyond the resolution: where little noise is left, as in volumes that were low-passed, halves agree on what
+interpolation leaves there."""
+MOST_AGREEMENT = 0.999
 LEAST_COUNT = 0.02
 """Even particles whose pose is all but unknown count a little, so that no half is ever empty."""
 
@@ -123,27 +128,29 @@ def iterate(
         halves = [half.with_poses(Poses.identity(len(half))) for half in halves]
     history: list[Iteration] = [] if before is None else list(before.history)
     done = len(history)
-    reached, unrelated = math.inf if before is None else before.resolution_angstrom, None
+    unrelated: Tensor | None = None
     generator = seeded(config.seed)
     stopped_at = next(filter(None, (kept.find(f"iteration {n}") for n in range(config.iterations, done, -1))), None)
     if stopped_at is not None:
         halves = [half.with_poses(stopped_at.poses(f"half {i + 1} ")) for i, half in enumerate(halves)]
         history = [Iteration(**step) for step in stopped_at.facts["history"]]
-        reached, unrelated = history[-1].resolution_angstrom, stopped_at.tensors.get("unrelated")
+        unrelated = stopped_at.tensors.get("unrelated")
         generator.set_state(stopped_at.tensors["generator"])
     if beginning is None or history:
         words = "Averaging" if history else "First average,"
         more = len(history) < config.iterations
         sums = [summed(i, f"{words} half {i + 1}", aligned_next=more) for i in (0, 1)]
+    curve = _curve(sums, unrelated) if history else None
+    powers = [mean_power(half) for half in halves] if len(history) < config.iterations else []
     near = (beginning is not None and beginning.together) or not config.iterations
     shared_shells = 0 if before is None else before.shared_shells
     if beginning is not None and beginning.together:
-        shared_shells = _band(1, config, beginning, box, voxel, math.inf)
+        shared_shells = _band(1, config, beginning, box, voxel, None)
     for number in range(len(history) + 1, config.iterations + 1):
         if before is None and _still(history, beginning):
             break
         rung = number if before is None else config.iterations  # what goes on has risen already
-        band_angstrom = voxel * box / _band(rung, config, beginning, box, voxel, reached)
+        shells = _band(rung, config, beginning, box, voxel, curve)
         first = None if beginning is None or number > 1 else beginning.maps
         earlier = [half.poses for half in halves]
         local = _refines(history, beginning) if before is None else number > done + 1
@@ -155,7 +162,8 @@ def iterate(
                 sums[i] if sums else None,
                 initial,
                 config,
-                band_angstrom,
+                shells,
+                None if curve is None else KnownPower(powers[i], _signal(curve, shells, sums[i].share)),
                 local,
                 place,
                 kept.within(f"iteration {number}, half {i + 1}"),
@@ -169,11 +177,12 @@ def iterate(
             sums[1] = summed(1, "Half 2 in the frame of half 1", aligned_next=more)
             unrelated = unrelated_maps(sums[0].whole, sums[1].whole, near=near, generator=generator)
         half_maps = torch.stack([without_corners(s.whole.result()) for s in sums])
-        reached = resolution_angstrom(agreement(half_maps, unrelated), voxel, box)
+        curve = agreement(half_maps, unrelated)
+        reached = resolution_angstrom(curve, voxel, box)
         scores = torch.cat([half.poses.scores for half in halves])
         degrees, voxels = changes.mean(dim=1).tolist()
         history.append(
-            Iteration(number, band_angstrom, float(scores.nanmean()), reached, degrees, voxels, class_number)
+            Iteration(number, voxel * box / shells, float(scores.nanmean()), reached, degrees, voxels, class_number)
         )
         state = {"generator": generator.get_state(), **({} if unrelated is None else {"unrelated": unrelated})}
         columns = [tensors_of(half.poses, f"half {i + 1} ") for i, half in enumerate(halves)]
@@ -241,12 +250,12 @@ def weights_of(poses: Poses) -> Tensor | None:
 
 
 def _band(
-    number: int, config: AverageConfig, beginning: Beginning | None, box: int, voxel: float, reached: float
+    number: int, config: AverageConfig, beginning: Beginning | None, box: int, voxel: float, curve: Tensor | None
 ) -> int:
-    """Return the highest shell of iteration ``number``.
+    """Return the highest shell of iteration ``number``, ``curve`` (N // 2 + 1,) being what the halves agreed on.
 
-    From first maps it is theirs, and from then on what the halves agreed on. From anything else it rises evenly, and
-    the last iterations, a third of them, use what the halves agreed on.
+    From first maps it is theirs, and from then on up to where the halves agreed at all. From anything else it rises
+    evenly, and the last iterations, a third of them, use what the halves agreed on.
     """
     highest = (box - 1) // 2
     if beginning is not None and config.low_pass_angstrom is None:
@@ -259,7 +268,27 @@ def _band(
         rising = config.iterations - config.iterations // 3
     if number <= rising:
         return round(start + (risen - start) * (number - 1) / max(1, rising - 1))
-    return max(risen, min(highest, math.floor(voxel * box / reached)))
+    if curve is None:
+        return risen
+    told = min(_agreed(curve, LEAST_AGREEMENT), _agreed(curve, GOLD_STANDARD_THRESHOLD) + SHELLS_BEYOND)
+    return max(risen, min(highest, told))
+
+
+def _agreed(curve: Tensor, least: float) -> int:
+    """Return the last shell before the first in which halves agree by less."""
+    below = torch.nonzero(curve[1:] < least)[:, 0]
+    return int(below[0]) if len(below) else len(curve) - 1
+
+
+def _curve(sums: list[HalfSums], unrelated: Tensor | None) -> Tensor:
+    """Return what two halves agree on, (N // 2 + 1,)."""
+    return agreement(torch.stack([without_corners(s.whole.result()) for s in sums]), unrelated)
+
+
+def _signal(curve: Tensor, shells: int, share: float) -> Tensor:
+    """Return the share of signal in averages of a share of each half's particles, (N // 2 + 1,), in a band."""
+    counted = torch.arange(len(curve)) <= shells
+    return torch.where(counted, signal_share(curve.clamp(LEAST_AGREEMENT, MOST_AGREEMENT), share), 0.0).float()
 
 
 def _align(
@@ -268,7 +297,8 @@ def _align(
     sums: HalfSums | None,
     initial: Volume | None,
     config: AverageConfig,
-    band_angstrom: float,
+    shells: int,
+    known: KnownPower | None,
     local: bool,
     place: Place,
     kept: Checkpoint,
@@ -277,7 +307,8 @@ def _align(
 
     ``kept`` keeps those of particles that are aligned, batch by batch, and gives those of an earlier run.
     """
-    settings = config.alignment(band_angstrom, local=local)
+    band_angstrom = half.voxel_size_angstrom * half.box / shells
+    settings = replace(config.alignment(band_angstrom, local=local), known=known)
     if initial is not None:
         reference = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom)
         return align(half, reference, settings, place=place, journal=kept.batches("all"))

@@ -1,0 +1,82 @@
+"""What is known of signal and noise before a particle is compared with a reference, which by itself says it badly.
+
+One noisy particle says how much noise it has in a shell to ten or twenty per cent in the lowest shells, where there are
+few coefficients; its set says it to one. What the corners of an average say of its noise is worse: in the shells where
+little signal is left they say that there is none, and these go unused, though two half maps agree there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gumnet.alignment.band import ShellPower, shell_power
+from gumnet.alignment.score import whiten
+from gumnet.alignment.spectrum import transfer_of
+from gumnet.particles import Particles
+
+MOST = 1000
+"""Particles that speak for a set, spread over it evenly: the mean of so many is as good as that of all."""
+_BATCH_VOXELS = 2**20
+
+
+@dataclass(frozen=True)
+class KnownPower:
+    """What is known of n particles and of the reference that they share.
+
+    Parameters
+    ----------
+    particles
+        Mean powers of the particles, each scaled to power 1 as a whole, (1, N // 2 + 1).
+    reference_signal
+        Which share of the reference's power is signal in shells 0 ... N // 2, (N // 2 + 1,), 0 to 1.
+    amplitude
+        What the reference's signal is multiplied by in what the particles show of it, (N // 2 + 1,), both scaled to
+        power 1 as a whole. The same in all shells unless given, as of an average of the particles themselves.
+    """
+
+    particles: ShellPower
+    reference_signal: Tensor
+    amplitude: Tensor | None = None
+
+    def of(self, reference: ShellPower) -> tuple[ShellPower, ShellPower]:
+        """Return the powers of a reference (1, N // 2 + 1) and of the particles."""
+        shape = reference.divided(self.reference_signal)
+        signal = self.particles.signal.to(shape.signal)
+        noise = self.particles.noise.to(shape.signal)
+        if self.amplitude is None:
+            # The reference has so much less noise than they that it alone says how its signal falls off.
+            seen = shape.signal * (signal.sum() / shape.signal.sum().clamp_min(1e-30))
+        else:
+            seen = shape.signal * self.amplitude.to(signal).square()
+        return shape, ShellPower(seen, (signal + noise - seen).clamp_min(0.0))
+
+
+def mean_power(particles: Particles) -> ShellPower:
+    """Return the mean powers (1, N // 2 + 1) of particles, of `MOST` of them at most, each scaled to power 1."""
+    n = len(particles)
+    rows = torch.arange(n) if n <= MOST else torch.linspace(0, n - 1, MOST).round().long()
+    powers = []
+    for part in torch.split(rows, max(1, _BATCH_VOXELS // particles.box**3)):
+        volumes, weights = particles.read_volumes(part.tolist()), particles.read_weights(part.tolist())
+        transfer = transfer_of(weights)
+        power = shell_power(whiten(volumes, transfer), transfer)
+        powers.append(torch.stack([power.signal, power.noise]).sum(dim=1))
+    signal, noise = torch.stack(powers).sum(dim=0)[:, None] / len(rows)
+    return ShellPower(signal, noise)
+
+
+def signal_share(correlation: Tensor, parts: float = 1.0) -> Tensor:
+    """Return which share of the power of an average is signal, (S,), from the correlation of two like it, (S,).
+
+    Parameters
+    ----------
+    correlation
+        Fourier shell correlation, 0 or more, below 1: the share of signal in each of the two.
+    parts
+        How many times as many particles the average has as each of the two: its noise is so much less.
+    """
+    ratio = parts * correlation / (1 - correlation)
+    return ratio / (1 + ratio)

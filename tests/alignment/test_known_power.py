@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gumnet.alignment import known_power
+from gumnet.alignment.band import ShellPower, shell_power
+from gumnet.alignment.known_power import KnownPower, mean_power, signal_share
+from gumnet.alignment.score import Comparison, whiten
+from gumnet.averaging.fsc import fsc
+from gumnet.geometry.fourier import shell_sums, to_fourier, to_real
+from gumnet.geometry.wedge import missing_wedge
+from gumnet.particles import Particles
+from tests.oracles.gaussians import density
+
+BOX = 24
+SHELLS = BOX // 2 + 1
+
+
+def noisy(count: int, sigma: float, generator: torch.Generator) -> torch.Tensor:
+    signal = density(BOX).float()
+    noise = torch.randn(count, BOX, BOX, BOX, generator=generator)
+    return signal / signal.std() + sigma * noise
+
+
+def test_the_share_of_signal_follows_from_the_correlation_of_two_averages() -> None:
+    # The correlation of two is the share in each; of both together it is 2 F / (1 + F), as everybody knows.
+    correlation = torch.tensor([0.0, 0.143, 0.5, 0.9])
+    assert torch.allclose(signal_share(correlation), correlation)
+    assert torch.allclose(signal_share(correlation, 2.0), 2 * correlation / (1 + correlation))
+
+
+def test_the_share_that_half_maps_say_is_the_share_that_is_there(generator: torch.Generator) -> None:
+    halves = [noisy(20, 3.0, generator).mean(dim=0) for _ in range(2)]
+    whole = to_fourier((halves[0] + halves[1]) / 2)
+    signal = to_fourier((density(BOX) / density(BOX).std()).float())
+    true = shell_sums(signal.abs() ** 2, BOX) / shell_sums(whole.abs() ** 2, BOX)
+    said = signal_share(fsc(halves[0], halves[1]).clamp(0, 0.999).to(true), 2.0)
+    assert torch.allclose(said[1:7], true[1:7], atol=0.12)
+    assert float(true[1:7].min()) < 0.9  # so that the bound means something
+
+
+def test_mean_powers_are_those_of_the_particles(generator: torch.Generator) -> None:
+    wedge = missing_wedge(BOX, 60.0)
+    volumes = to_real(to_fourier(noisy(5, 2.0, generator)) * wedge, BOX)
+    particles = Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=wedge)
+    each = [shell_power(whiten(v[None], wedge[None].sqrt()), wedge[None].sqrt()) for v in volumes]
+    found = mean_power(particles)
+    assert torch.allclose(found.signal[0], torch.stack([p.signal[0] for p in each]).mean(dim=0), rtol=1e-4)
+    assert torch.allclose(found.noise[0], torch.stack([p.noise[0] for p in each]).mean(dim=0), rtol=1e-4)
+
+
+def test_of_a_large_set_some_speak_from_the_first_to_the_last(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_power, "MOST", 3)
+    volumes = noisy(7, 2.0, generator)
+    found = mean_power(Particles.from_tensors(volumes, voxel_size_angstrom=10.0))
+    some = mean_power(Particles.from_tensors(volumes[[0, 3, 6]], voxel_size_angstrom=10.0))
+    assert torch.equal(found.signal, some.signal)
+    assert torch.equal(found.noise, some.noise)
+
+
+def test_nothing_is_lost_of_a_power_that_is_divided() -> None:
+    power = ShellPower(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 4.0]]))
+    divided = power.divided(torch.tensor([0.25, 1.0]))
+    assert torch.allclose(divided.signal, torch.tensor([[1.0, 5.0]]))
+    assert torch.allclose(divided.noise, torch.tensor([[3.0, 0.0]]))
+
+
+def test_the_particles_have_the_signal_of_the_reference_and_their_own_power(generator: torch.Generator) -> None:
+    share = torch.linspace(0.9, 0.0, SHELLS)
+    seen = ShellPower(torch.rand(1, SHELLS, generator=generator), 20 + torch.rand(1, SHELLS, generator=generator))
+    reference, particles = KnownPower(seen, share).of(shell_power(noisy(1, 0.2, generator), None))
+    assert torch.allclose(particles.signal / particles.signal.sum(), reference.signal / reference.signal.sum())
+    assert particles.signal.sum().item() == pytest.approx(seen.signal.sum().item(), rel=1e-4)
+    assert torch.allclose(particles.signal + particles.noise, seen.signal + seen.noise)
+
+
+def test_shells_count_by_what_is_known_and_not_by_what_one_particle_says(generator: torch.Generator) -> None:
+    # A reference free of noise counts by 1 / N of the particles, the same in all shells of much white noise.
+    reference, particles = noisy(1, 0.0, generator), noisy(100, 20.0, generator)
+    powers = mean_power(Particles.from_tensors(particles, voxel_size_angstrom=10.0))
+    share = torch.ones(SHELLS)
+    share[9:] = 0.0
+    known = Comparison.of(reference, particles, None, None, known=KnownPower(powers, share)).shell_weights
+    assert torch.equal(known, known[:1].expand_as(known))
+    assert bool((known[:, 9:] == 0).all())
+    assert bool((known[:, 1:9] > 0).all())
+    alone = Comparison.of(reference, particles, None, None).shell_weights
+    spread = (alone[:, 2:7].std(dim=0) / alone[:, 2:7].mean(dim=0)).amax()
+    assert float(spread) > 0.1
+    assert torch.allclose(known[0, 2:7], known[0, 2:7].mean().expand(5), rtol=0.05)
+
+
+def test_what_is_known_does_not_hang_on_the_batch(generator: torch.Generator) -> None:
+    reference, particles = noisy(1, 0.0, generator), noisy(6, 5.0, generator)
+    powers = mean_power(Particles.from_tensors(particles, voxel_size_angstrom=10.0))
+    known = KnownPower(powers, torch.full((SHELLS,), 0.8))
+    all_at_once = Comparison.of(reference, particles, None, None, known=known).shell_weights
+    one = Comparison.of(reference, particles[2:3], None, None, known=known).shell_weights
+    assert torch.equal(all_at_once[2:3], one)
