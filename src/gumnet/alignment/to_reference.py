@@ -19,6 +19,7 @@ from gumnet.alignment.checks import (
     checked_volumes,
 )
 from gumnet.alignment.near import Near
+from gumnet.alignment.spectrum_match import LEAST_PARTICLES, shown_power, spread_over
 from gumnet.alignment.work import AlignWork, poses_of
 from gumnet.devices import resolve_device
 from gumnet.engine.place import Place
@@ -87,6 +88,10 @@ class AlignConfig:
     known
         Powers of signal and noise, where more is known of them than the volumes say by themselves: of an average that
         two half maps tell of (`gumnet.alignment.known_power`).
+    match_spectrum
+        Whether each shell of the reference counts by how much of it particles show, where nothing is known of that: a
+        hundred particles are aligned first, and tell (`gumnet.alignment.spectrum_match`). For "exhaustive", sets of
+        30 or more and references that were observed everywhere; without effect elsewhere.
     """
 
     method: str = "exhaustive"
@@ -104,6 +109,7 @@ class AlignConfig:
     in_plane_degrees: float | None = None
     memory_gigabytes: float | None = None
     known: KnownPower | None = None
+    match_spectrum: bool = True
 
     def options(self, voxel_size_angstrom: float) -> AlignerOptions:
         """Return these settings in the units of the volumes."""
@@ -193,6 +199,8 @@ def align_tolerantly(
     work = _work(particles, reference, config, weights_reference)
     if len(particles) == 0:
         raise InputError("there are no particles to align", cure="give a table with at least one")
+    if config.match_spectrum and config.known is None and weights_reference is None and work.method == "exhaustive":
+        work = replace(work, options=replace(work.options, known=_shown(particles, work, config, place)))
     batching = _batching(work, config, place)
     work, size = replace(work, options=replace(work.options, at_once=batching.at_once)), batching.size
     if journal is not None:
@@ -209,6 +217,22 @@ def align_tolerantly(
     rows = [row for done in finished for row in done.rows]
     poses = Poses.concatenate([poses_of(done.result) for done in finished if done.result is not None])
     return (particles.select(rows) if failures else particles).with_poses(poses), failures
+
+
+def _shown(particles: Particles, work: AlignWork, config: AlignConfig, place: Place) -> KnownPower | None:
+    """Return what some of the particles, aligned as the reference is, show of it; None where they are too few."""
+    if len(particles) < LEAST_PARTICLES:
+        return None
+    some = particles.select(spread_over(len(particles)))
+    try:
+        # What cannot be read is told of by the run of all.
+        found, _ = align_tolerantly(
+            some, work.reference[0], replace(config, match_spectrum=False), place=place, tolerate="all"
+        )
+    except InputError:
+        return None
+    device = torch.device("cpu") if place.cluster is not None else resolve_device(place.device)
+    return shown_power(found, work.reference, work.options, device)
 
 
 def _work(particles: Particles, reference: Volume, config: AlignConfig, weights_reference: Weights | None) -> AlignWork:

@@ -5,12 +5,13 @@ Two halves never meet
     again. The band rises as far as the halves agree.
 A common frame
     Started apart, the halves come out turned and shifted against each other. After each iteration the map of half 2 is
-    aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and the
-    resolution to which the halves agree are all that passes between them. What the fit itself adds to their correlation
+    aligned to that of half 1, and the rigid transformation goes into the poses of half 2. That transformation and how
+    far the halves agree in each shell are all that passes between them. What the fit itself adds to their correlation
     is measured and taken off (`gumnet.averaging.frame`).
 The reference
     Summed spectra with their summed weights: what no particle observed is not compared, and what many observed counts
-    more (see `gumnet.alignment.score`).
+    more (see `gumnet.alignment.score`). From the second iteration on each shell counts by the share of signal that the
+    agreement of the halves tells of (`gumnet.alignment.known_power`), as in RELION.
 """
 
 from __future__ import annotations
