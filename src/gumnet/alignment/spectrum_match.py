@@ -36,7 +36,8 @@ LEAST_SHELLS = 7
 """Particles that do not show so many shells of the map were not found on it, and say nothing."""
 LEAST_SIGNIFICANCE = 3.0
 """The first shell whose h is less than so many times its error ends the band: from there on all is taken as noise."""
-_AT_ONCE = 16
+_AT_ONCE = 4
+"""Few, so that no limit of memory that holds one particle's refinement is passed."""
 
 
 def spread_over(count: int) -> list[int]:
@@ -57,7 +58,7 @@ def shown_power(
         Shape (1, N, N, N), observed everywhere.
     """
     box = particles.box
-    sums = _Sums.zeros(box, device)
+    sums = _Sums.zeros(box)
     for rows in particles.batches(_AT_ONCE):
         volumes, weights = particles.read_volumes(rows).to(device), particles.read_weights(rows)
         weights = None if weights is None else weights.to(device)
@@ -73,16 +74,18 @@ def shown_power(
 
 @dataclass(frozen=True)
 class _Sums:
-    """The sums of h above and below its line, and the square of the error of the first, (N // 2 + 1,) each."""
+    """The sums of h above and below its line, and the square of the error of the first, (N // 2 + 1,) each, float64.
+
+    On the CPU: there the same numbers are added in the same order every time.
+    """
 
     above: Tensor
     below: Tensor
     error: Tensor
 
     @classmethod
-    def zeros(cls, box: int, device: torch.device) -> _Sums:
-        # Where there are no doubles sums of some thousand particles do not need them.
-        return cls(*(torch.zeros(box // 2 + 1, device=device) for _ in range(3)))
+    def zeros(cls, box: int) -> _Sums:
+        return cls(*(torch.zeros(box // 2 + 1, dtype=torch.float64) for _ in range(3)))
 
     def add(self, comparison: Comparison, poses: Poses) -> None:
         """Add particles at poses, each counting by how sure its pose is."""
@@ -97,13 +100,18 @@ class _Sums:
         model = (as_complex(values) * phases(band, shifts[:, None]))[:, 0]
         model = model if transfer is None else model * transfer[:, 0]
         power = model.abs().square()
-        self.above.index_add_(0, band.shell, (count * (model * data.matched).real).sum(dim=0))
-        self.below.index_add_(0, band.shell, (count * power * data.transfer_power).sum(dim=0))
         # Half of the noise of a coefficient is in phase with the model.
-        self.error.index_add_(0, band.shell, (count**2 * power * data.matched.abs().square()).sum(dim=0) / 2)
+        error = count**2 * power * data.matched.abs().square() / 2
+        for sums, terms in (
+            (self.above, count * (model * data.matched).real),
+            (self.below, count * power * data.transfer_power),
+            (self.error, error),
+        ):
+            sums.index_add_(0, band.shell.cpu(), terms.double().sum(dim=0).cpu())
 
     def amplitude(self) -> Tensor:
         """Return h, (N // 2 + 1,), 0 from the first shell on of which particles show nothing."""
         shown = self.above > LEAST_SIGNIFICANCE * self.error.sqrt()
         shown[0] = True
-        return torch.where(shown.int().cumprod(dim=0).bool(), self.above / self.below.clamp_min(1e-30), 0.0).cpu()
+        found = torch.where(shown.int().cumprod(dim=0).bool(), self.above / self.below.clamp_min(1e-30), 0.0)
+        return found.float()
