@@ -10,7 +10,7 @@ from gumnet.alignment import spectrum_match, to_reference
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.band import shell_power
 from gumnet.alignment.score import whiten
-from gumnet.alignment.spectrum_match import LEAST_PARTICLES, shown_power, spread_over
+from gumnet.alignment.spectrum_match import LEAST_PARTICLES, _Sums, shown_power, spread_over
 from gumnet.alignment.to_reference import AlignConfig, align
 from gumnet.evaluation.metrics import pair_errors
 from gumnet.geometry.fourier import shell_indices, to_fourier, to_real
@@ -84,6 +84,16 @@ def test_poses_that_are_all_wrong_tell_nothing(reference: Tensor, generator: tor
     noise = torch.randn(COUNT, BOX, BOX, BOX, generator=generator)
     nothing = Particles.from_tensors(noise, voxel_size_angstrom=10.0).with_poses(wrong)
     assert shown_power(nothing, reference[None], AlignerOptions(), CPU) is None
+
+
+def test_the_band_begins_and_ends_where_something_is_shown() -> None:
+    # Particles may have been high-passed, and what comes after a shell of nothing is chance.
+    sums = _Sums(
+        above=torch.tensor([0.0, -1.0, 8.0, 6.0, 2.0, 8.0], dtype=torch.float64),
+        below=torch.full((6,), 2.0, dtype=torch.float64),
+        error=torch.ones(6, dtype=torch.float64),
+    )
+    assert sums.amplitude().tolist() == [0.0, 0.0, 4.0, 3.0, 0.0, 0.0]
 
 
 def test_particles_that_count_nothing_say_nothing(reference: Tensor, generator: torch.Generator) -> None:

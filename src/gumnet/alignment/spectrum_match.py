@@ -30,12 +30,12 @@ from gumnet.types import Volumes
 LEAST_PARTICLES = 30
 """Sets of fewer do not say it well enough."""
 SAMPLE = 100
-"""Particles that speak for a set: with 150 of them at a signal-to-noise ratio of 0.05, at the poses that were found,
-errors came down as far as at the true ones."""
+"""Particles that speak for a set. At a signal-to-noise ratio of 0.05, where 10 and 20 % of the poses found were wrong,
+what 150 said was within an eighth of what they say at the true poses in shells 3 to 7, and within a fifth up to 12."""
 LEAST_SHELLS = 7
 """Particles that do not show so many shells of the map were not found on it, and say nothing."""
 LEAST_SIGNIFICANCE = 3.0
-"""The first shell whose h is less than so many times its error ends the band: from there on all is taken as noise."""
+"""A shell whose h is less than so many times its error ends the band: from there on all is taken as noise."""
 _AT_ONCE = 4
 """Few, so that no limit of memory that holds one particle's refinement is passed."""
 
@@ -110,8 +110,8 @@ class _Sums:
             sums.index_add_(0, band.shell.cpu(), terms.double().sum(dim=0).cpu())
 
     def amplitude(self) -> Tensor:
-        """Return h, (N // 2 + 1,), 0 from the first shell on of which particles show nothing."""
+        """Return h, (N // 2 + 1,): 0 below the first shell of which particles show something, and from its end on."""
         shown = self.above > LEAST_SIGNIFICANCE * self.error.sqrt()
-        shown[0] = True
-        found = torch.where(shown.int().cumprod(dim=0).bool(), self.above / self.below.clamp_min(1e-30), 0.0)
-        return found.float()
+        begun = shown.cumsum(dim=0) > 0
+        ended = (begun & ~shown).cumsum(dim=0) > 0
+        return torch.where(begun & ~ended, self.above / self.below.clamp_min(1e-30), 0.0).float()

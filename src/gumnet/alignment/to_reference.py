@@ -201,12 +201,25 @@ def align_tolerantly(
         raise InputError("there are no particles to align", cure="give a table with at least one")
     if config.match_spectrum and config.known is None and weights_reference is None and work.method == "exhaustive":
         work = replace(work, options=replace(work.options, known=_shown(particles, work, config, place)))
+    return _aligned(particles, work, config, place, journal, tolerate, "Aligning")
+
+
+def _aligned(
+    particles: Particles,
+    work: AlignWork,
+    config: AlignConfig,
+    place: Place,
+    journal: Batches | None,
+    tolerate: Tolerate,
+    words: str,
+) -> tuple[Particles, tuple[Failure, ...]]:
+    """Return particles with their poses, and those that failed."""
     batching = _batching(work, config, place)
     work, size = replace(work, options=replace(work.options, at_once=batching.at_once)), batching.size
     if journal is not None:
         size = journal.agree({"particles a batch": size})["particles a batch"]
     found: dict[int, Done] = {}
-    with progress("Aligning", len(particles)) as display:
+    with progress(words, len(particles)) as display:
         for done in run(work, batches_of(len(particles), size), place, journal=journal, tolerate=tolerate):
             found[done.number] = done
             display.advance(len(done.rows) + len(done.failures))
@@ -224,11 +237,10 @@ def _shown(particles: Particles, work: AlignWork, config: AlignConfig, place: Pl
     if len(particles) < LEAST_PARTICLES:
         return None
     some = particles.select(spread_over(len(particles)))
+    work = replace(work, volumes=some.volumes, weights=some.weights, priors=some.poses if config.local else None)
     try:
         # What cannot be read is told of by the run of all.
-        found, _ = align_tolerantly(
-            some, work.reference[0], replace(config, match_spectrum=False), place=place, tolerate="all"
-        )
+        found, _ = _aligned(some, work, config, place, None, "all", "Matching the reference")
     except InputError:
         return None
     device = torch.device("cpu") if place.cluster is not None else resolve_device(place.device)
