@@ -118,8 +118,9 @@ def test_poses_on_a_map_that_is_sharper_than_the_particles_come_out_better(
     reference: Tensor, generator: torch.Generator
 ) -> None:
     particles, truth = made(reference, 0.3, generator)
-    plain = pair_errors(align(particles, reference, AlignConfig(match_spectrum=False, device="cpu")).poses, truth)
-    found = pair_errors(align(particles, reference, AlignConfig(device="cpu")).poses, truth)
+    plain = pair_errors(align(particles, reference, AlignConfig(device="cpu")).poses, truth)
+    matching = AlignConfig(match_spectrum=True, device="cpu")
+    found = pair_errors(align(particles, reference, matching).poses, truth)
     assert float(found.frobenius.median()) < 0.9 * float(plain.frobenius.median())
     assert float(found.shifts.median()) < 0.9 * float(plain.shifts.median())
 
@@ -134,7 +135,7 @@ def test_few_particles_are_aligned_as_they_were(
     particles, _ = made(reference, 10.0, generator)
     few = particles.select(range(LEAST_PARTICLES - 27))
     monkeypatch.setattr(to_reference, "LEAST_PARTICLES", 4)
-    align(few, reference, AlignConfig(device="cpu"))
+    align(few, reference, AlignConfig(match_spectrum=True, device="cpu"))
 
 
 def test_those_that_speak_are_spread_over_the_set() -> None:

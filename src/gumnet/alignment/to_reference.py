@@ -91,7 +91,8 @@ class AlignConfig:
     match_spectrum
         Whether each shell of the reference counts by how much of it particles show, where nothing is known of that: a
         hundred particles are aligned first, and tell (`gumnet.alignment.spectrum_match`). For "exhaustive", sets of
-        30 or more and references that were observed everywhere; without effect elsewhere.
+        30 or more and references that were observed everywhere; without effect elsewhere. Off by default: it gains much
+        on simulated particles and their atoms, and lost on the 40 real ones that it was tried on (docs/design.md).
     """
 
     method: str = "exhaustive"
@@ -109,7 +110,7 @@ class AlignConfig:
     in_plane_degrees: float | None = None
     memory_gigabytes: float | None = None
     known: KnownPower | None = None
-    match_spectrum: bool = True
+    match_spectrum: bool = False
 
     def options(self, voxel_size_angstrom: float) -> AlignerOptions:
         """Return these settings in the units of the volumes."""

@@ -142,5 +142,4 @@ class AverageConfig:
             device=self.device,
             batch_size=self.batch_size,
             memory_gigabytes=self.memory_gigabytes,
-            match_spectrum=False,  # maps of the particles themselves fall off as they do
         )

@@ -89,7 +89,6 @@ class ClusterConfig:
             device=self.device,
             batch_size=self.batch_size,
             memory_gigabytes=self.memory_gigabytes,
-            match_spectrum=False,  # a particle falls off as the others do, and few are right on one
         )
 
     def check(self, n: int) -> None:
