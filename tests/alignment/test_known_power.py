@@ -5,10 +5,9 @@ import torch
 
 from gumnet.alignment import known_power
 from gumnet.alignment.band import ShellPower, shell_power
-from gumnet.alignment.known_power import KnownPower, mean_power, signal_share
+from gumnet.alignment.known_power import KnownPower, mean_power, spread_over
 from gumnet.alignment.score import Comparison, whiten
-from gumnet.averaging.fsc import fsc
-from gumnet.geometry.fourier import shell_sums, to_fourier, to_real
+from gumnet.geometry.fourier import to_fourier, to_real
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.particles import Particles
 from tests.oracles.gaussians import density
@@ -21,23 +20,6 @@ def noisy(count: int, sigma: float, generator: torch.Generator) -> torch.Tensor:
     signal = density(BOX).float()
     noise = torch.randn(count, BOX, BOX, BOX, generator=generator)
     return signal / signal.std() + sigma * noise
-
-
-def test_the_share_of_signal_follows_from_the_correlation_of_two_averages() -> None:
-    # The correlation of two is the share in each; of both together it is 2 F / (1 + F), as everybody knows.
-    correlation = torch.tensor([0.0, 0.143, 0.5, 0.9])
-    assert torch.allclose(signal_share(correlation), correlation)
-    assert torch.allclose(signal_share(correlation, 2.0), 2 * correlation / (1 + correlation))
-
-
-def test_the_share_that_half_maps_say_is_the_share_that_is_there(generator: torch.Generator) -> None:
-    halves = [noisy(20, 3.0, generator).mean(dim=0) for _ in range(2)]
-    whole = to_fourier((halves[0] + halves[1]) / 2)
-    signal = to_fourier((density(BOX) / density(BOX).std()).float())
-    true = shell_sums(signal.abs() ** 2, BOX) / shell_sums(whole.abs() ** 2, BOX)
-    said = signal_share(fsc(halves[0], halves[1]).clamp(0, 0.999).to(true), 2.0)
-    assert torch.allclose(said[1:7], true[1:7], atol=0.12)
-    assert float(true[1:7].min()) < 0.9  # so that the bound means something
 
 
 def test_mean_powers_are_those_of_the_particles(generator: torch.Generator) -> None:
@@ -59,6 +41,14 @@ def test_of_a_large_set_some_speak_from_the_first_to_the_last(
     some = mean_power(Particles.from_tensors(volumes[[0, 3, 6]], voxel_size_angstrom=10.0))
     assert torch.equal(found.signal, some.signal)
     assert torch.equal(found.noise, some.noise)
+
+
+def test_those_that_speak_are_spread_over_the_set() -> None:
+    assert spread_over(3, 5) == [0, 1, 2]
+    rows = spread_over(10_001, 100)
+    assert len(set(rows)) == 100
+    assert rows[0] == 0
+    assert rows[-1] == 10_000
 
 
 def test_nothing_is_lost_of_a_power_that_is_divided() -> None:

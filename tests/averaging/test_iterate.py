@@ -8,10 +8,13 @@ import torch
 
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.config import AverageConfig
+from gumnet.averaging.fsc import fsc
 from gumnet.averaging.iterate import _band, _signal, iterate
 from gumnet.averaging.mask import soft_sphere
 from gumnet.devices import seeded
+from gumnet.geometry.fourier import shell_sums, to_fourier
 from gumnet.particles import Particles
+from tests.oracles.gaussians import density
 
 BAND_BOX = 32
 BOX = 24
@@ -43,8 +46,20 @@ def test_the_band_goes_a_little_beyond_the_resolution_as_far_as_halves_agree_at_
     assert band(*[0.9] * 16) == 15  # nor beyond Nyquist
 
 
-def test_an_average_holds_less_noise_than_half_of_its_particles() -> None:
+def test_the_share_of_signal_in_an_average_follows_from_the_agreement_of_halves() -> None:
     curve = torch.tensor([1.0, 0.9, 0.5, 0.1])
     share = _signal(curve, 2, 0.75)
     assert share[2].item() == pytest.approx(0.75 / 1.75)  # 0.5 means as much signal as noise in a half
     assert share[3].item() == 0.0
+    # Of both halves together it is 2 F / (1 + F).
+    assert torch.allclose(_signal(curve, 3, 2.0), 2 * curve / (1 + curve))
+
+
+def test_the_share_of_signal_that_halves_say_is_the_one_that_is_there(generator: torch.Generator) -> None:
+    signal = (density(BOX) / density(BOX).std()).float()
+    halves = [signal + 0.7 * torch.randn(BOX, BOX, BOX, generator=generator) for _ in range(2)]
+    power = [shell_sums(to_fourier(each).abs() ** 2, BOX) for each in (signal, (halves[0] + halves[1]) / 2)]
+    said = _signal(fsc(halves[0], halves[1]), 6, 2.0)
+    true = power[0] / power[1]
+    assert torch.allclose(said[1:7], true[1:7], atol=0.12)
+    assert float(true[1:7].min()) < 0.9  # so that the bound means something

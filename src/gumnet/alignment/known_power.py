@@ -54,29 +54,19 @@ class KnownPower:
         return shape, ShellPower(seen, (signal + noise - seen).clamp_min(0.0))
 
 
+def spread_over(count: int, most: int) -> list[int]:
+    """Return rows of a set of ``count``, ``most`` of them or fewer, from the first to the last at even steps."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long().tolist()
+
+
 def mean_power(particles: Particles) -> ShellPower:
     """Return the mean powers (1, N // 2 + 1) of particles, of `MOST` of them at most, each scaled to power 1."""
-    n = len(particles)
-    rows = torch.arange(n) if n <= MOST else torch.linspace(0, n - 1, MOST).round().long()
+    some = particles.select(spread_over(len(particles), MOST))
     powers = []
-    for part in torch.split(rows, max(1, _BATCH_VOXELS // particles.box**3)):
-        volumes, weights = particles.read_volumes(part.tolist()), particles.read_weights(part.tolist())
+    for rows in some.batches(max(1, _BATCH_VOXELS // particles.box**3)):
+        volumes, weights = some.read_volumes(rows), some.read_weights(rows)
         transfer = transfer_of(weights)
         power = shell_power(whiten(volumes, transfer), transfer)
         powers.append(torch.stack([power.signal, power.noise]).sum(dim=1))
-    signal, noise = torch.stack(powers).sum(dim=0)[:, None] / len(rows)
+    signal, noise = torch.stack(powers).sum(dim=0)[:, None] / len(some)
     return ShellPower(signal, noise)
-
-
-def signal_share(correlation: Tensor, parts: float = 1.0) -> Tensor:
-    """Return which share of the power of an average is signal, (S,), from the correlation of two like it, (S,).
-
-    Parameters
-    ----------
-    correlation
-        Fourier shell correlation, 0 or more, below 1: the share of signal in each of the two.
-    parts
-        How many times as many particles the average has as each of the two: its noise is so much less.
-    """
-    ratio = parts * correlation / (1 - correlation)
-    return ratio / (1 + ratio)

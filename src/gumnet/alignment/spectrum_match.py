@@ -21,7 +21,7 @@ from torch import Tensor
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.band import Band
 from gumnet.alignment.finish import compare
-from gumnet.alignment.known_power import KnownPower, mean_power
+from gumnet.alignment.known_power import KnownPower, mean_power, spread_over
 from gumnet.alignment.score import Comparison, phases, read_at
 from gumnet.alignment.spectrum import as_complex
 from gumnet.particles import Particles, Poses
@@ -40,9 +40,9 @@ _AT_ONCE = 4
 """Few, so that no limit of memory that holds one particle's refinement is passed."""
 
 
-def spread_over(count: int) -> list[int]:
-    """Return the rows that speak for a set of ``count``, spread over it evenly; half of a small set."""
-    return torch.linspace(0, count - 1, min(SAMPLE, (count + 1) // 2)).round().long().tolist()
+def sampled(count: int) -> list[int]:
+    """Return the rows that speak for a set of ``count``: half of a small set."""
+    return spread_over(count, min(SAMPLE, (count + 1) // 2))
 
 
 def shown_power(
@@ -57,15 +57,12 @@ def shown_power(
     reference
         Shape (1, N, N, N), observed everywhere.
     """
-    box = particles.box
+    box, reference = particles.box, reference.to(device)
     sums = _Sums.zeros(box)
     for rows in particles.batches(_AT_ONCE):
         volumes, weights = particles.read_volumes(rows).to(device), particles.read_weights(rows)
         weights = None if weights is None else weights.to(device)
-        sums.add(
-            compare(replace(options, known=None), reference.to(device), volumes, None, weights, None),
-            particles.poses[rows],
-        )
+        sums.add(compare(options, reference, volumes, None, weights, None), particles.poses[rows])
     amplitude = sums.amplitude()
     if int((amplitude[1:] > 0).sum()) < min(LEAST_SHELLS, options.max_shell(box)):
         return None

@@ -19,7 +19,7 @@ from gumnet.alignment.checks import (
     checked_volumes,
 )
 from gumnet.alignment.near import Near
-from gumnet.alignment.spectrum_match import LEAST_PARTICLES, shown_power, spread_over
+from gumnet.alignment.spectrum_match import LEAST_PARTICLES, sampled, shown_power
 from gumnet.alignment.work import AlignWork, poses_of
 from gumnet.devices import resolve_device
 from gumnet.engine.place import Place
@@ -237,7 +237,7 @@ def _shown(particles: Particles, work: AlignWork, config: AlignConfig, place: Pl
     """Return what some of the particles, aligned as the reference is, show of it; None where they are too few."""
     if len(particles) < LEAST_PARTICLES:
         return None
-    some = particles.select(spread_over(len(particles)))
+    some = particles.select(sampled(len(particles)))
     work = replace(work, volumes=some.volumes, weights=some.weights, priors=some.poses if config.local else None)
     try:
         # What cannot be read is told of by the run of all.

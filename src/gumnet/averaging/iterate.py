@@ -22,7 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gumnet.alignment.known_power import KnownPower, mean_power, signal_share
+from gumnet.alignment.known_power import KnownPower, mean_power
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import Accumulator
 from gumnet.averaging.alignment_mask import alignment_mask
@@ -46,7 +46,7 @@ from gumnet.particles import Particles, Poses
 from gumnet.resolution.auto_mask import automatic_mask
 from gumnet.resolution.claim import claimed_resolution_angstrom, independent_fraction
 from gumnet.resolution.phase_randomisation import phase_randomisation
-from gumnet.types import Labels, Volume
+from gumnet.types import Labels, Volume, Volumes
 
 START_SHELLS = 4
 """Highest shell of the first iteration from a blob or a given map: 96 A in a box of 32 voxels of 12 A. A particle half
@@ -66,7 +66,6 @@ LEAST_AGREEMENT, SHELLS_BEYOND = 0.05, 2
 """Shells are used down to this correlation of the halves, each counting by its signal-to-noise, but not more of them
 than these beyond the resolution: where little noise is left, as in volumes that were low-passed, halves agree on what
 interpolation leaves there."""
-MOST_AGREEMENT = 0.999
 LEAST_COUNT = 0.02
 """Even particles whose pose is all but unknown count a little, so that no half is ever empty."""
 
@@ -141,7 +140,7 @@ def iterate(
         words = "Averaging" if history else "First average,"
         more = len(history) < config.iterations
         sums = [summed(i, f"{words} half {i + 1}", aligned_next=more) for i in (0, 1)]
-    curve = _curve(sums, unrelated) if history else None
+    curve = agreement(_half_maps(sums), unrelated) if history else None
     powers = [mean_power(half) for half in halves] if len(history) < config.iterations else []
     near = (beginning is not None and beginning.together) or not config.iterations
     shared_shells = 0 if before is None else before.shared_shells
@@ -177,7 +176,7 @@ def iterate(
             halves[1] = halves[1].with_poses(halves[1].poses.compose(frame))
             sums[1] = summed(1, "Half 2 in the frame of half 1", aligned_next=more)
             unrelated = unrelated_maps(sums[0].whole, sums[1].whole, near=near, generator=generator)
-        half_maps = torch.stack([without_corners(s.whole.result()) for s in sums])
+        half_maps = _half_maps(sums)
         curve = agreement(half_maps, unrelated)
         reached = resolution_angstrom(curve, voxel, box)
         scores = torch.cat([half.poses.scores for half in halves])
@@ -191,7 +190,7 @@ def iterate(
         kept.keep(f"iteration {number}", {**state, **columns[0], **columns[1]}, {"history": steps})
         if on_iteration is not None:
             on_iteration(history[-1], _together(particles, rows, halves), half_maps)
-    half_maps = torch.stack([without_corners(s.whole.result()) for s in sums])
+    half_maps = _half_maps(sums)
     unmasked = agreement(half_maps, unrelated)
     curve = unmasked
     notes = () if beginning is None else beginning.notes
@@ -281,15 +280,16 @@ def _agreed(curve: Tensor, least: float) -> int:
     return int(below[0]) if len(below) else len(curve) - 1
 
 
-def _curve(sums: list[HalfSums], unrelated: Tensor | None) -> Tensor:
-    """Return what two halves agree on, (N // 2 + 1,)."""
-    return agreement(torch.stack([without_corners(s.whole.result()) for s in sums]), unrelated)
+def _half_maps(sums: list[HalfSums]) -> Volumes:
+    """Return the maps of both halves, (2, N, N, N)."""
+    return torch.stack([without_corners(s.whole.result()) for s in sums])
 
 
 def _signal(curve: Tensor, shells: int, share: float) -> Tensor:
     """Return the share of signal in averages of a share of each half's particles, (N // 2 + 1,), in a band."""
-    counted = torch.arange(len(curve)) <= shells
-    return torch.where(counted, signal_share(curve.clamp(LEAST_AGREEMENT, MOST_AGREEMENT), share), 0.0).float()
+    # Of both halves together; a share of one has so many times less particles, and more noise.
+    noise = noise_to_signal(curve.clamp_min(LEAST_AGREEMENT)) * 2 / share
+    return torch.where(torch.arange(len(curve)) <= shells, 1 / (1 + noise), 0.0).float()
 
 
 def _align(
