@@ -1,8 +1,8 @@
 """Guards accuracy and speed: small cells of fixed seeds, with bounds that a real loss crosses and rounding does not.
 
 Bounds are about half as much again as what was measured; beside them stands what other seeds gave, so they leave room
-for a method that is otherwise and no worse. Speed is the time of the processor over that of a kernel that runs beside
-it, which varied by 5 % on a busy machine.
+for a method that is otherwise and no worse. Speed is the time of the processor over that of a kernel that runs before
+and after it, which varied by 15 % on a busy machine.
 """
 
 from __future__ import annotations
@@ -60,13 +60,22 @@ def test_errors_stay_small(
 
 
 def kernel() -> None:
-    """Do a fixed amount of what alignment is made of: products of matrices that fit a cache, and Fourier transforms."""
+    """Do a fixed amount of what alignment is made of: a little of each, since machines differ.
+
+    Of matrices and transforms alone a ratio said more of the machine than of the code: 2.4 for ``ht`` on one processor
+    and 5 to 10 on another that multiplies matrices faster and copies no faster.
+    """
     generator = torch.Generator().manual_seed(0)
     matrix, volumes = torch.rand(384, 384, generator=generator), torch.rand(8, 48, 48, 48, generator=generator)
+    grid = 2 * torch.rand(2, 32, 32, 32, 3, generator=generator) - 1
     for _ in range(6):
-        for _ in range(4):
+        for _ in range(2):
             matrix = torch.nn.functional.normalize(matrix @ matrix, dim=1)
-        torch.fft.irfftn(torch.fft.rfftn(volumes, dim=(1, 2, 3)) * 1.5, s=(48, 48, 48), dim=(1, 2, 3))
+        spectra = torch.fft.rfftn(volumes, dim=(1, 2, 3))
+        torch.fft.irfftn(torch.cat([spectra[:4] * 1.5, spectra[4:] + 1.0]), s=(48, 48, 48), dim=(1, 2, 3))
+        torch.nn.functional.grid_sample(volumes[:2, None], grid, align_corners=True)
+        for few in volumes.flatten(1)[:, :4096].split(1):
+            few.view(64, 64).T.contiguous().mul(2.0).add(1.0)
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
@@ -77,21 +86,21 @@ def processor_seconds(work: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize(
     ("row", "pairs", "bound"),
-    [("ht", 2, 4.9), ("fa", 1, 14.2), ("exhaustive", 4, 3.2), ("matched", 4, 4.2), ("gumnet", 4, 3.2)],
+    [("ht", 2, 9.2), ("fa", 1, 23.0), ("exhaustive", 4, 3.9), ("matched", 4, 5.3), ("gumnet", 4, 4.2)],
 )
 def test_time_a_pair_stays_within_twice_that_of_the_kernel_as_measured(
     row: str, pairs: int, bound: float, structure: torch.Tensor
 ) -> None:
-    """Measured: 2.4, 7.1, 1.5, 2.1 and 1.6 times the kernel, on one thread."""
+    """Measured: 4.6, 11.6, 1.95, 2.65 and 2.1 times the kernel, on one thread of a Xeon."""
     run, part = run_of(row), Part.of(structure, 0, Level.of(0.1, "white"), pairs, seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        kernel()
-        ratios = [
-            processor_seconds(lambda: run(part)) / pairs / min(processor_seconds(kernel) for _ in range(2))
-            for _ in range(2)
-        ]
+        run(part), kernel()
+        ratios = []
+        for _ in range(3):
+            before, seconds, after = (processor_seconds(work) for work in (kernel, lambda: run(part), kernel))
+            ratios.append(2 * seconds / pairs / (before + after))
     finally:
         torch.set_num_threads(threads)
     assert min(ratios) < bound
