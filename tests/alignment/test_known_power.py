@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from gumnet.alignment import known_power
-from gumnet.alignment.band import ShellPower, shell_power
-from gumnet.alignment.known_power import KnownPower, mean_power, spread_over
-from gumnet.alignment.score import Comparison, whiten
-from gumnet.geometry.fourier import to_fourier, to_real
+from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, shell_power
+from gumnet.alignment.known_power import KnownPower, amplitude_of_average, mean_power, power_and_deviation, spread_over
+from gumnet.alignment.likelihood import sharpness
+from gumnet.alignment.score import Candidates, Comparison, rescored, whiten
+from gumnet.geometry.fourier import shell_sums, to_fourier, to_real
 from gumnet.geometry.wedge import missing_wedge
-from gumnet.particles import Particles
+from gumnet.particles import Particles, Poses
 from tests.oracles.gaussians import density
 
 BOX = 24
@@ -90,3 +91,41 @@ def test_what_is_known_does_not_hang_on_the_batch(generator: torch.Generator) ->
     all_at_once = Comparison.of(reference, particles, None, None, known=known).shell_weights
     one = Comparison.of(reference, particles[2:3], None, None, known=known).shell_weights
     assert torch.equal(all_at_once[2:3], one)
+
+
+def test_an_average_tells_how_much_signal_its_particles_show(generator: torch.Generator) -> None:
+    """In other units, behind a wedge, and whatever the weights of the average are."""
+    wedge = missing_wedge(BOX, 60.0)
+    signal = 7.0 * density(BOX).float()
+    volumes = to_real(to_fourier(signal + 5.0 * torch.randn(200, BOX, BOX, BOX, generator=generator)) * wedge, BOX)
+    power, deviation = power_and_deviation(Particles.from_tensors(volumes, voxel_size_angstrom=10.0, weights=wedge))
+    weights = 0.3 + 0.5 * torch.rand(BOX, BOX, BOX // 2 + 1, generator=generator)
+    average = to_real(to_fourier(signal) * weights, BOX)
+    amplitude = amplitude_of_average(average, weights, deviation)
+    transfer = weights[None].sqrt()
+    shape = shell_power(whiten(average[None], transfer), transfer)
+    seen = (shape.signal + shape.noise)[0] * amplitude**2
+    shown = to_fourier(signal).abs() ** 2 * (wedge > 0)
+    true = (shell_sums(shown[None], BOX) / shell_sums((wedge > 0).float()[None], BOX).clamp_min(1))[0] / deviation**2
+    # The mean is taken off, and the wedge does not see all of a shell.
+    assert torch.allclose(seen[1:7], true[1:7], rtol=0.15)
+    assert float(power.signal.sum()) > 0
+
+
+def test_likelihoods_of_measured_powers_are_those_of_gaussian_noise(generator: torch.Generator) -> None:
+    """At the true pose, and over that of something else, it is twice the power of the signal over that of noise."""
+    signal = density(BOX).float()
+    sigma = 30.0 * float(signal.std())
+    particles = signal + sigma * torch.randn(300, BOX, BOX, BOX, generator=generator)
+    power, deviation = power_and_deviation(Particles.from_tensors(particles, voxel_size_angstrom=10.0))
+    amplitude = amplitude_of_average(signal, torch.ones(BOX, BOX, BOX // 2 + 1), deviation)
+    known = KnownPower(power, torch.ones(SHELLS), amplitude)
+    mask = torch.ones(BOX, BOX, BOX)
+    comparison = Comparison.of(signal[None], particles, None, None, mask=mask, known=known)
+    poses = Candidates.from_poses(Poses.identity(300), torch.device("cpu"))
+    scored = rescored(comparison, poses, 6)
+    found = sharpness(comparison, scored, 6) * scored.scores[:, 0]
+    band = Band.up_to(BOX, 6)
+    wanted = 2 * float(band.take(to_fourier(signal)[None]).abs().square().sum()) / (BOX**3 * sigma**2)
+    # A tenth of the signal counts as what no pose explains.
+    assert float(found.mean()) == pytest.approx(wanted / (1 + MODEL_ERROR), rel=0.05)

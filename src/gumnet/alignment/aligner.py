@@ -75,6 +75,11 @@ class AlignerOptions:
     known: KnownPower | None = None
     at_once: int = 1
 
+    @property
+    def to_map(self) -> bool:
+        """Whether all particles share one reference, a map, and not each has one of its own, as noisy as it is."""
+        return self.symmetry is not None
+
     def max_shift_voxels(self, box: int) -> float:
         """Return the largest shift along each axis, in voxels, for a box of ``box`` voxels."""
         return DEFAULT_MAX_SHIFT * box if self.max_shift is None else self.max_shift

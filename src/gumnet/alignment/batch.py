@@ -191,7 +191,7 @@ class _Needs:
     @classmethod
     def of(cls, options: AlignerOptions, box: int, shared_reference: bool, device: str) -> _Needs:
         shells = options.max_shell(box)
-        plan = stages(shells, options.min_shell(box))
+        plan = stages(shells, options.min_shell(box), to_map=options.to_map)
         coefficients = [stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan]
         at_once = [
             c

@@ -105,7 +105,11 @@ def _refined(options: AlignerOptions, comparison: Comparison, low: LowPeaks, pri
 def _bands(options: AlignerOptions, comparison: Comparison, prior: Poses | None) -> GrowingBands:
     box = comparison.box
     within = _within(options, prior, comparison.reference.device)
-    return GrowingBands(options.max_shell(box), options.max_shift_voxels(box), options.min_shell(box), within)
+    # What cleans volumes, and judges poses, has learned on the bands of pairs.
+    to_map = options.to_map and comparison.sharpness is None
+    return GrowingBands(
+        options.max_shell(box), options.max_shift_voxels(box), options.min_shell(box), within, to_map=to_map
+    )
 
 
 def _posed(

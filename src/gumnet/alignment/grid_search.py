@@ -112,6 +112,11 @@ def search(
                 scores = scores.masked_fill(~counted, -torch.inf)
         last = levels[-1]
         chosen, scores = distinct(last.rotations[index], scores, candidates, separation_degrees, symmetry)
+        left = min(candidates, int(last.wanted.sum())) - chosen.shape[1]
+        if left > 0:
+            # Blocks of few scored rotations are as wide as the others, with places that were never scored.
+            chosen = torch.cat([chosen, chosen[:, -1:].expand(-1, left)], dim=1)
+            scores = torch.nn.functional.pad(scores, (0, left), value=-torch.inf)
         index, places = index.gather(1, chosen), places.gather(1, chosen)
         turns = cube_turns().to(last.rotations)[index % TURNS]
         shifts = (turns @ last.plane.shifts[places][..., None])[..., 0]

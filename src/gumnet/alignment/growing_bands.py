@@ -25,12 +25,14 @@ _ONE_PEAK_DEGREES = 4.0
 LEAST_SHELLS = 3
 """Shells that a low band has above the lowest that counts, where a high pass leaves out those that it would use."""
 LOW_STAGES = (Stage(7, 64, 1, 6.0, least=32), Stage(7, 16, 3, 3.5, least=6))
+_MAP_LOW_SHELLS = 8
 _MIDDLE_STAGES = (Stage(11, 12, 1, 3.5, least=4), Stage(11, 4, 3, 2.5, least=2))
 """The cost of a step grows with the cube of the shells. One step shows which peaks of a grid are high, since the grid
 itself may have missed the top of the highest, and one in the middle band which of the low one are. Shell 7 tells most
 of them apart, and shell 11 nearly all. With 32, 12 and 4 candidates the true pose of one in eight particles of SNR 0.05
 was lost though the whole band knew it: half were the 5th to 12th of the low band, a third beyond the 32nd of the grid.
-Clean pairs were lost with fewer than 32, whose scores noise does not explain."""
+Clean pairs were lost with fewer than 32, whose scores noise does not explain. A map has less noise than a particle, and
+one more shell tells more of it: with that shell, and the finer grid, the search loses less than half as many."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,15 @@ class GrowingBands:
         Largest shift along each axis, in voxels.
     within
         Puts rotations (m, k, 3, 3) of some of the particles back where a step may lead; anywhere unless given.
+    to_map
+        Whether the reference is a map that many particles share.
     """
 
     shells: int
     max_shift: float
     lowest_shell: int = 1
     within: Callable[[Rotations, slice], Rotations] | None = None
+    to_map: bool = False
 
     def refined(self, comparison: Comparison, start: Candidates) -> Refined:
         """Return the best pose of each particle, from candidates (n, k)."""
@@ -105,7 +110,7 @@ class GrowingBands:
 
     def low(self, comparison: Comparison, start: Candidates) -> LowPeaks:
         """Return what the lowest band makes of candidates (n, k)."""
-        plan = stages(self.shells, self.lowest_shell)
+        plan = stages(self.shells, self.lowest_shell, to_map=self.to_map)
         lowest = plan[0].shells
         # The lowest band has a smaller grid of its own, which stays in a CPU's cache; the others share one.
         turned = comparison.turned_reference(lowest, gradient=True)
@@ -124,7 +129,9 @@ class GrowingBands:
 
     def whole(self, comparison: Comparison, low: LowPeaks) -> Refined:
         """Return the best of the peaks of the lowest band, refined in the whole; where there is a judge, it chooses."""
-        plan = [stage for stage in stages(self.shells, self.lowest_shell) if stage.shells > low.shells]
+        plan = [
+            stage for stage in stages(self.shells, self.lowest_shell, to_map=self.to_map) if stage.shells > low.shells
+        ]
         if not plan:
             return Refined(low.distinct.best(1), low.turned, low.all, low.shells)
         turned = comparison.turned_reference(self.shells, gradient=True)
@@ -192,9 +199,13 @@ def raised(shells: int, lowest_shell: int) -> int:
     return max(shells, lowest_shell + LEAST_SHELLS)
 
 
-def stages(shells: int, lowest_shell: int = 1) -> list[Stage]:
+def stages(shells: int, lowest_shell: int = 1, *, to_map: bool = False) -> list[Stage]:
     """Return the stages of a refinement that ends with the shells up to ``shells``."""
-    found = [replace(s, shells=min(raised(s.shells, lowest_shell), shells)) for s in LOW_STAGES]
+    lows = [_MAP_LOW_SHELLS if to_map else stage.shells for stage in LOW_STAGES]
+    found = [
+        replace(stage, shells=min(raised(low, lowest_shell), shells))
+        for stage, low in zip(LOW_STAGES, lows, strict=True)
+    ]
     middle = raised(_MIDDLE_STAGES[0].shells, lowest_shell + LEAST_SHELLS)
     # A band that ends below the middle one decides among as many: the lowest alone does not tell them apart.
     if shells > found[-1].shells:

@@ -7,7 +7,8 @@ coefficient, the logarithm of "B is A in this pose" over "B is something else" i
 
 twice the numerator of the score, whose shell weights are these factors. The score divides it by norms that hardly
 depend on the pose, so twice the score times the norms at the best pose stands for it. Real coefficients are neither
-independent nor are their powers known, only estimated from the same two volumes: `TEMPER` accounts for both.
+independent nor are their powers known, only estimated from the same two volumes: `TEMPER` accounts for both. Powers
+that were measured on a whole set and its average need none of it (docs/design.md).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ docs/benchmarks.md for how often poses of 90 % are right on complexes that had n
 
 
 def sharpness(comparison: Comparison, poses: Candidates, shells: int, turned: TurnedSpectra | None = None) -> Tensor:
-    """Return what scores in the shells up to ``shells`` are multiplied by to be log likelihoods, tempered, (n,).
+    """Return what scores in the shells up to ``shells`` are multiplied by to be log likelihoods, (n,).
 
     Parameters
     ----------
@@ -39,4 +40,4 @@ def sharpness(comparison: Comparison, poses: Candidates, shells: int, turned: Tu
     turned = comparison.turned_reference(band.shells) if turned is None else turned.plain
     values, transfer = read_at(turned, poses.best(1).rotations, band)
     norm = norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, comparison.within(band))
-    return 2 * TEMPER * norm[:, 0]
+    return 2 * (1.0 if comparison.measured else TEMPER) * norm[:, 0]

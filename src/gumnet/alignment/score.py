@@ -86,6 +86,9 @@ class Comparison:
         What judges the best poses, where a network for that was learned.
     uncleaned
         The volumes as they were before a filter cleaned them, and the weights of their shells, where one did.
+    measured
+        Whether weights are of powers that were measured on a set, signal in the units of the particles: likelihoods are
+        then as they come out, and need no tempering.
     """
 
     reference: Volumes
@@ -96,6 +99,7 @@ class Comparison:
     sharpness: Tensor | None = None
     judging: Judging | None = None
     uncleaned: Comparison | None = None
+    measured: bool = False
 
     @classmethod
     def of(
@@ -144,7 +148,8 @@ class Comparison:
             if centres is not None:
                 spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
             counted = torch.arange(weights.shape[1], device=weights.device) >= lowest_shell
-            return cls(a * mask, c_a, spectra, c_b, weights * counted)
+            measured = known is not None and known.amplitude is not None and cleaner is None
+            return cls(a * mask, c_a, spectra, c_b, weights * counted, measured=measured)
 
         if cleaner is None:
             return of(a, b, weights)
@@ -180,6 +185,7 @@ class Comparison:
             None if self.sharpness is None else self.sharpness[rows],
             None if self.judging is None else replace(self.judging, described=self.judging.described[rows]),
             None if self.uncleaned is None else self.uncleaned[rows],
+            self.measured,
         )
 
     def turned_reference(self, shells: int, *, gradient: bool = False) -> TurnedSpectra:
@@ -300,9 +306,19 @@ def rescored(
 
 def whiten(volumes: Volumes, transfer: Weights | None) -> Volumes:
     """Return volumes (n, N, N, N) of mean 0 and power 1, divided by their transfer where it is above 0."""
+    volumes = unscaled(volumes, transfer)
+    return volumes / deviation(volumes)[..., None, None, None].clamp_min(TINY)
+
+
+def unscaled(volumes: Volumes, transfer: Weights | None) -> Volumes:
+    """Return volumes (n, N, N, N) of mean 0, divided by their transfer where it is above 0: see `whiten`."""
     box = volumes.shape[-1]
     if transfer is not None:
         spectra = to_fourier(volumes)
         volumes = to_real(torch.where(transfer > 0, spectra / transfer.clamp_min(TINY**0.5), 0), box)
-    volumes = volumes - volumes.mean(dim=(-3, -2, -1), keepdim=True)
-    return volumes / volumes.square().mean(dim=(-3, -2, -1), keepdim=True).sqrt().clamp_min(TINY)
+    return volumes - volumes.mean(dim=(-3, -2, -1), keepdim=True)
+
+
+def deviation(volumes: Volumes) -> Tensor:
+    """Return the root mean square (n,) of volumes (n, N, N, N)."""
+    return volumes.square().mean(dim=(-3, -2, -1)).sqrt()

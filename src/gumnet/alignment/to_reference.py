@@ -19,6 +19,7 @@ from gumnet.alignment.checks import (
     checked_volumes,
 )
 from gumnet.alignment.near import Near
+from gumnet.alignment.reference_mask import reference_mask
 from gumnet.alignment.spectrum_match import LEAST_PARTICLES, sampled, shown_power
 from gumnet.alignment.work import AlignWork, poses_of
 from gumnet.devices import resolve_device
@@ -75,8 +76,8 @@ class AlignConfig:
     high_pass_angstrom
         Coarsest resolution that is used; no limit unless given.
     mask
-        Soft mask of the reference, (N, N, N), from 0 to 1; a soft sphere of a third of the box unless given. A tight
-        one keeps noise and neighbours out.
+        Soft mask of the reference, (N, N, N), from 0 to 1; found from its density unless given
+        (`gumnet.alignment.reference_mask`), a soft sphere of a third of the box where none stands clear of noise.
     cone_degrees
         With ``local``: how far the z axis of the reference may tilt from where a particle's pose has it; not at all
         if only ``in_plane_degrees`` is given.
@@ -265,8 +266,8 @@ def _work(particles: Particles, reference: Volume, config: AlignConfig, weights_
         box=box,
         voxel_size_angstrom=particles.voxel_size_angstrom,
     )
-    if options.mask is not None:
-        options = replace(options, mask=checked_mask(options.mask, box))
+    mask = reference_mask(stack[0]) if options.mask is None else checked_mask(options.mask, box)
+    options = replace(options, mask=mask)
     return AlignWork(
         volumes=particles.volumes,
         weights=particles.weights,

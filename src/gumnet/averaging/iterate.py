@@ -22,10 +22,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gumnet.alignment.known_power import KnownPower, mean_power
+from gumnet.alignment.band import ShellPower
+from gumnet.alignment.known_power import KnownPower, amplitude_of_average, power_and_deviation
+from gumnet.alignment.reference_mask import reference_mask
 from gumnet.alignment.to_reference import align
 from gumnet.averaging.accumulate import Accumulator
-from gumnet.averaging.alignment_mask import alignment_mask
 from gumnet.averaging.begin import Beginning
 from gumnet.averaging.checkpoint import Checkpoint, tensors_of
 from gumnet.averaging.config import AverageConfig
@@ -141,7 +142,7 @@ def iterate(
         more = len(history) < config.iterations
         sums = [summed(i, f"{words} half {i + 1}", aligned_next=more) for i in (0, 1)]
     curve = agreement(_half_maps(sums), unrelated) if history else None
-    powers = [mean_power(half) for half in halves] if len(history) < config.iterations else []
+    powers = [power_and_deviation(half) for half in halves] if len(history) < config.iterations else []
     near = (beginning is not None and beginning.together) or not config.iterations
     shared_shells = 0 if before is None else before.shared_shells
     if beginning is not None and beginning.together:
@@ -163,7 +164,8 @@ def iterate(
                 initial,
                 config,
                 shells,
-                None if curve is None else KnownPower(powers[i], _signal(curve, shells, sums[i].share)),
+                powers[i],
+                None if curve is None else _signal(curve, shells, sums[i].share),
                 local,
                 place,
                 kept.within(f"iteration {number}, half {i + 1}"),
@@ -299,17 +301,20 @@ def _align(
     initial: Volume | None,
     config: AverageConfig,
     shells: int,
-    known: KnownPower | None,
+    power: tuple[ShellPower, float],
+    signal: Tensor | None,
     local: bool,
     place: Place,
     kept: Checkpoint,
 ) -> Particles:
     """Return a half with its poses, each fold on the average of the others, or all on the map that they start from.
 
+    ``power`` is that of its particles with their deviation, ``signal`` the share of signal in what they are aligned to,
+    where it is known.
     ``kept`` keeps those of particles that are aligned, batch by batch, and gives those of an earlier run.
     """
     band_angstrom = half.voxel_size_angstrom * half.box / shells
-    settings = replace(config.alignment(band_angstrom, local=local), known=known)
+    settings = config.alignment(band_angstrom, local=local)
     if initial is not None:
         reference = low_pass(initial.float(), half.voxel_size_angstrom / band_angstrom)
         return align(half, reference, settings, place=place, journal=kept.batches("all"))
@@ -319,7 +324,10 @@ def _align(
     for fold, rows in enumerate(parts):
         others = sums.reference(fold)
         reference, weights = as_particle(others)
-        masked = replace(settings, mask=alignment_mask(others.result()))
+        known = None
+        if signal is not None:
+            known = KnownPower(power[0], signal, amplitude_of_average(reference, weights, power[1]))
+        masked = replace(settings, mask=reference_mask(others.result()), known=known)
         some, batches = half.select(rows), kept.batches(f"fold {fold}")
         found.append(align(some, reference, masked, weights_reference=weights, place=place, journal=batches).poses)
     poses = Poses.concatenate(found)[torch.argsort(torch.cat(parts))]

@@ -91,7 +91,9 @@ class AutoMask:
         )
 
 
-def automatic_mask(volume: Volume, *, grow: float | None = None, edge: float | None = None) -> AutoMask:
+def automatic_mask(
+    volume: Volume, *, grow: float | None = None, edge: float | None = None, within: float | None = None
+) -> AutoMask:
     """Return a soft mask about the density of a map, white on black.
 
     Parameters
@@ -102,6 +104,8 @@ def automatic_mask(volume: Volume, *, grow: float | None = None, edge: float | N
         Voxels from the level to where the edge begins; N / 16, 2 or more, unless given.
     edge
         Width of the soft edge, in voxels; N / 12, 3 or more, unless given.
+    within
+        Pieces whose middle is further from the centre than this, in voxels, are neighbours and go; none unless given.
 
     Raises
     ------
@@ -123,15 +127,24 @@ def automatic_mask(volume: Volume, *, grow: float | None = None, edge: float | N
         if density > 0 and above_solvent <= HIGHEST_LEVEL * density:
             break
     else:
-        sphere = soft_sphere(box, edge=edge)
-        return AutoMask(sphere, frequency, solvent + above_solvent, noise, 0, 0.0, edge, reaches_faces=False)
+        return _sphere(box, edge, frequency, solvent + above_solvent, noise)
     labels = connected_pieces(smooth > solvent + above_solvent)
     names, sizes = torch.unique(labels[labels > 0], return_counts=True)
     names = names[sizes >= LEAST_PIECE * sizes.max()]
+    if within is not None:
+        places = voxel_coordinates(box, dtype=torch.float64)
+        own = [name for name in names if float(places[labels == name].mean(dim=0).norm()) <= within]
+        if not own:
+            return _sphere(box, edge, frequency, solvent + above_solvent, noise)
+        names = torch.stack(own)
     distance = distance_to(torch.isin(labels, names), math.ceil(grow + edge))
     mask = soft_edge(distance - grow, edge).float()
     faces = any(float(mask.select(axis, end).max()) > 0.5 for axis in range(3) for end in (0, -1))
     return AutoMask(mask, frequency, solvent + above_solvent, noise, len(names), grow, edge, faces)
+
+
+def _sphere(box: int, edge: float, frequency: float, level: float, noise: float) -> AutoMask:
+    return AutoMask(soft_sphere(box, edge=edge), frequency, level, noise, 0, 0.0, edge, reaches_faces=False)
 
 
 def _levels(smooth: Volume) -> tuple[float, float, float]:
