@@ -60,12 +60,13 @@ def test_nothing_is_lost_of_a_power_that_is_divided() -> None:
 
 
 def test_the_particles_have_the_signal_of_the_reference_and_their_own_power(generator: torch.Generator) -> None:
-    share = torch.linspace(0.9, 0.0, SHELLS)
-    seen = ShellPower(torch.rand(1, SHELLS, generator=generator), 20 + torch.rand(1, SHELLS, generator=generator))
-    reference, particles = KnownPower(seen, share).of(shell_power(noisy(1, 0.2, generator), None))
-    assert torch.allclose(particles.signal / particles.signal.sum(), reference.signal / reference.signal.sum())
-    assert particles.signal.sum().item() == pytest.approx(seen.signal.sum().item(), rel=1e-4)
-    assert torch.allclose(particles.signal + particles.noise, seen.signal + seen.noise)
+    share, amplitude = torch.linspace(0.9, 0.0, SHELLS), torch.linspace(0.2, 0.1, SHELLS)
+    own = ShellPower(torch.rand(1, SHELLS, generator=generator), 1e6 + torch.rand(1, SHELLS, generator=generator))
+    whole = shell_power(noisy(1, 0.2, generator), None)
+    reference, particles = KnownPower(own, share, amplitude).of(whole)
+    assert torch.allclose(reference.signal, (whole.signal + whole.noise) * share)
+    assert torch.allclose(particles.signal, reference.signal * amplitude**2)
+    assert torch.allclose(particles.signal + particles.noise, own.signal + own.noise)
 
 
 def test_shells_count_by_what_is_known_and_not_by_what_one_particle_says(generator: torch.Generator) -> None:
@@ -74,7 +75,9 @@ def test_shells_count_by_what_is_known_and_not_by_what_one_particle_says(generat
     powers = mean_power(Particles.from_tensors(particles, voxel_size_angstrom=10.0))
     share = torch.ones(SHELLS)
     share[9:] = 0.0
-    known = Comparison.of(reference, particles, None, None, known=KnownPower(powers, share)).shell_weights
+    known = Comparison.of(
+        reference, particles, None, None, known=KnownPower(powers, share, 0.05 * torch.ones(SHELLS))
+    ).shell_weights
     assert torch.equal(known, known[:1].expand_as(known))
     assert bool((known[:, 9:] == 0).all())
     assert bool((known[:, 1:9] > 0).all())
@@ -87,7 +90,7 @@ def test_shells_count_by_what_is_known_and_not_by_what_one_particle_says(generat
 def test_what_is_known_does_not_hang_on_the_batch(generator: torch.Generator) -> None:
     reference, particles = noisy(1, 0.0, generator), noisy(6, 5.0, generator)
     powers = mean_power(Particles.from_tensors(particles, voxel_size_angstrom=10.0))
-    known = KnownPower(powers, torch.full((SHELLS,), 0.8))
+    known = KnownPower(powers, torch.full((SHELLS,), 0.8), 0.2 * torch.ones(SHELLS))
     all_at_once = Comparison.of(reference, particles, None, None, known=known).shell_weights
     one = Comparison.of(reference, particles[2:3], None, None, known=known).shell_weights
     assert torch.equal(all_at_once[2:3], one)

@@ -36,26 +36,20 @@ class KnownPower:
         Which share of the reference's power is signal in shells 0 ... N // 2, (N // 2 + 1,), 0 to 1.
     amplitude
         What the reference's signal is multiplied by in what the particles show of it, (N // 2 + 1,), both scaled to
-        power 1 as a whole; see `amplitude_of_average`. Unless given the same in all shells, and as much as the corners
-        of the particles tell: three times too much signal where there is little, which scores do not mind, but how
-        sure a pose is does.
+        power 1 as a whole; see `amplitude_of_average`. The corners of particles do not tell it: they have three times
+        too much signal where there is little, which scores do not mind, but how sure a pose is does.
     """
 
     particles: ShellPower
     reference_signal: Tensor
-    amplitude: Tensor | None = None
+    amplitude: Tensor
 
     def of(self, reference: ShellPower) -> tuple[ShellPower, ShellPower]:
         """Return the powers of a reference (1, N // 2 + 1) and of the particles."""
         shape = reference.divided(self.reference_signal)
-        signal = self.particles.signal.to(shape.signal)
-        noise = self.particles.noise.to(shape.signal)
-        if self.amplitude is None:
-            # The reference has so much less noise than they that it alone says how its signal falls off.
-            seen = shape.signal * (signal.sum() / shape.signal.sum().clamp_min(1e-30))
-        else:
-            seen = shape.signal * self.amplitude.to(signal).square()
-        return shape, ShellPower(seen, (signal + noise - seen).clamp_min(0.0))
+        whole = (self.particles.signal + self.particles.noise).to(shape.signal)
+        seen = shape.signal * self.amplitude.to(whole).square()
+        return shape, ShellPower(seen, (whole - seen).clamp_min(0.0))
 
 
 def spread_over(count: int, most: int) -> list[int]:

@@ -148,8 +148,7 @@ class Comparison:
             if centres is not None:
                 spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
             counted = torch.arange(weights.shape[1], device=weights.device) >= lowest_shell
-            measured = known is not None and known.amplitude is not None and cleaner is None
-            return cls(a * mask, c_a, spectra, c_b, weights * counted, measured=measured)
+            return cls(a * mask, c_a, spectra, c_b, weights * counted, measured=known is not None and cleaner is None)
 
         if cleaner is None:
             return of(a, b, weights)

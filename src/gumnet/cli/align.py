@@ -106,9 +106,9 @@ def align(
         With --reference: coarsest resolution to use, in Angstrom. For
         particles beside membranes or gold, which outweigh them there.
     mask
-        With --reference: soft mask from 0 to 1 about what counts in it; a
-        sphere of a third of the box unless given. A tight one keeps noise
-        and neighbours out.
+        With --reference: soft mask from 0 to 1 about what counts in it;
+        found from its density unless given, or a sphere of a third of the
+        box where none stands clear of noise.
     local
         With --reference: start from the poses of the table; they are refined
         and, with --cone or --in-plane (method exhaustive), searched about.
