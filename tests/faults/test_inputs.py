@@ -18,7 +18,7 @@ from tests.oracles.programs import QUICK
 
 VOLUMES, FAR_AHEAD = "volumes.mrcs", 4.0e9
 COMMANDS = {
-    "align": "--no-refine --memory 0.54 --reference {folder}/truth_structures/structure_1.mrc",
+    "align": "--no-refine --memory 0.6 --reference {folder}/truth_structures/structure_1.mrc",
     "pack": "--shard-megabytes 0.03",
     "average": "--iterations 1 --max-shift 1 --no-refine",
     "cluster": "--k 2 --no-refine --max-shift 1 --low-pass 100",

@@ -62,6 +62,8 @@ class AlignerOptions:
         Powers of the particles' set and of the reference that they share, where they are known.
     at_once
         Parts that the particles of a call are dealt to, to be aligned side by side on the threads of a CPU, at most.
+    to_map
+        Whether the reference is a map with little noise, that all particles share, and not another particle.
     """
 
     refine: bool = True
@@ -74,11 +76,7 @@ class AlignerOptions:
     near: Near | None = None
     known: KnownPower | None = None
     at_once: int = 1
-
-    @property
-    def to_map(self) -> bool:
-        """Whether all particles share one reference, a map, and not each has one of its own, as noisy as it is."""
-        return self.symmetry is not None
+    to_map: bool = False
 
     def max_shift_voxels(self, box: int) -> float:
         """Return the largest shift along each axis, in voxels, for a box of ``box`` voxels."""

@@ -75,7 +75,7 @@ def posterior(
     repeated = ((between < _SAME_DEGREES) & higher).any(dim=2)
     mass = torch.softmax(log_likelihood.masked_fill(repeated, -torch.inf), dim=1)
     away = angles(peaks.rotations, rotations[:, None])
-    near = (mass * (away <= RIGHT_DEGREES)).sum(dim=1)
+    near = (mass * (away <= RIGHT_DEGREES)).sum(dim=1).clamp(max=1.0)  # sums of rounded numbers may be above
     return near, (mass * away**2).sum(dim=1).sqrt()
 
 

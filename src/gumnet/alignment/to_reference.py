@@ -267,7 +267,7 @@ def _work(particles: Particles, reference: Volume, config: AlignConfig, weights_
         voxel_size_angstrom=particles.voxel_size_angstrom,
     )
     mask = reference_mask(stack[0]) if options.mask is None else checked_mask(options.mask, box)
-    options = replace(options, mask=mask)
+    options = replace(options, mask=mask, to_map=True)
     return AlignWork(
         volumes=particles.volumes,
         weights=particles.weights,
