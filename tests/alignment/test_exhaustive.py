@@ -11,7 +11,7 @@ from gumnet.alignment.exhaustive import STEPS
 from gumnet.alignment.near import Near
 from gumnet.alignment.rotation_grid import RotationGrid
 from gumnet.alignment.score import Candidates
-from gumnet.averaging.mask import soft_sphere
+from gumnet.averaging.mask import low_pass, soft_sphere
 from gumnet.errors import InputError
 from gumnet.geometry.fourier import frequencies, to_fourier, to_real
 from gumnet.geometry.so3 import (
@@ -20,7 +20,7 @@ from gumnet.geometry.so3 import (
     rotation_from_vector,
 )
 from gumnet.geometry.symmetry import PointGroup, point_group
-from gumnet.geometry.warp import voxel_coordinates
+from gumnet.geometry.warp import voxel_coordinates, warp
 from gumnet.geometry.wedge import missing_wedge
 from gumnet.particles import Poses
 from tests.oracles.gaussians import density
@@ -302,3 +302,26 @@ def test_clean_pairs_are_not_lost_between_the_shifts_that_are_tried(generator: t
     a, b, wedge, truth = make_pairs(24, 32, 100.0, generator)
     degrees, _ = errors(make_aligner("exhaustive", AlignerOptions(), CPU).align(a, b, None, wedge), truth)
     assert degrees.max() < 2
+
+
+def test_against_a_map_half_as_many_are_mistaken_for_their_half_turn_or_fewer() -> None:
+    """Of a structure that differs from itself turned by half a turn in shell 6 and beyond alone, as a proteasome."""
+    box, count, generator = 32, 40, torch.Generator().manual_seed(1)
+    body = torch.zeros(box, box, box)
+    for x, y, z in (16 + torch.randint(-7, 8, (30, 3), generator=generator)).tolist():
+        body[z, y, x] += 1.0
+    body = low_pass(soft_sphere(box, 9.0, 3.0) * low_pass(body, 0.35), 0.35)
+    turned = torch.roll(body.flip(1, 2), (1, 1), dims=(1, 2))
+    alike = low_pass((body + turned) / 2, 5.0 / box, 0.5 / box)
+    density = alike + body - low_pass(body, 5.0 / box, 0.5 / box)
+    truth = random_rotations(count, generator=generator)
+    particles = warp(density[None], truth.mT.float(), torch.zeros(count, 3), oversampling=3)
+    particles = particles + 20.0 * particles.std() * torch.randn(count, box, box, box, generator=generator)
+
+    def wrong(*, to_map: bool) -> float:
+        aligner = make_aligner("exhaustive", AlignerOptions(max_shift=2.0, to_map=to_map), CPU)
+        found = aligner.align(density[None], particles, None, None)
+        return float((angular_distance_degrees(found.rotations, truth) > 15).double().mean())
+
+    # Measured: 15 % and 52 %; with another seed 10 % and 22 %.
+    assert wrong(to_map=True) <= 0.5 * wrong(to_map=False)

@@ -99,3 +99,9 @@ def test_a_band_decides_among_several_peaks_and_not_the_lowest_shells_alone(shel
 @pytest.mark.parametrize("shells", [3, 5, 7])
 def test_a_band_within_the_lowest_has_no_stage_beyond_it(shells: int) -> None:
     assert {stage.shells for stage in stages(shells)} == {shells}
+
+
+@pytest.mark.parametrize("shells", [8, 15])
+def test_against_a_map_poses_are_told_apart_in_one_more_shell(shells: int) -> None:
+    assert stages(shells, to_map=True)[0].shells == stages(shells)[0].shells + 1
+    assert stages(shells, to_map=True)[-1].shells == shells
