@@ -191,7 +191,8 @@ class _Needs:
     @classmethod
     def of(cls, options: AlignerOptions, box: int, shared_reference: bool, device: str) -> _Needs:
         shells = options.max_shell(box)
-        plan = stages(shells, options.min_shell(box), to_map=options.to_map)
+        # Of particles that share another one as reference this is a little too much.
+        plan = stages(shells, options.min_shell(box), to_map=shared_reference)
         coefficients = [stage.candidates * 2 / 3 * math.pi * (stage.shells + 1) ** 3 for stage in plan]
         at_once = [
             c

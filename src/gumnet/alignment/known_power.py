@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gumnet.alignment.band import ShellPower, shell_power
-from gumnet.alignment.score import deviation, unscaled, whiten
+from gumnet.alignment.score import TINY, deviation, unscaled
 from gumnet.alignment.spectrum import transfer_of
 from gumnet.geometry.fourier import shell_sums
 from gumnet.particles import Particles
@@ -70,8 +70,9 @@ def power_and_deviation(particles: Particles) -> tuple[ShellPower, float]:
         volumes, weights = some.read_volumes(rows), some.read_weights(rows)
         transfer = transfer_of(weights)
         white = unscaled(volumes, transfer)
-        deviations.append(deviation(white).double().sum())
-        power = shell_power(whiten(volumes, transfer), transfer)
+        scale = deviation(white)
+        deviations.append(scale.double().sum())
+        power = shell_power(white / scale[:, None, None, None].clamp_min(TINY), transfer)
         powers.append(torch.stack([power.signal, power.noise]).sum(dim=1))
     signal, noise = torch.stack(powers).sum(dim=0)[:, None] / len(some)
     return ShellPower(signal, noise), float(torch.stack(deviations).sum()) / len(some)
