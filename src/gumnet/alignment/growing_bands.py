@@ -32,7 +32,7 @@ itself may have missed the top of the highest, and one in the middle band which 
 of them apart, and shell 11 nearly all. With 32, 12 and 4 candidates the true pose of one in eight particles of SNR 0.05
 was lost though the whole band knew it: half were the 5th to 12th of the low band, a third beyond the 32nd of the grid.
 Clean pairs were lost with fewer than 32, whose scores noise does not explain. A map has less noise than a particle, and
-one more shell tells more of it: with that shell, and the finer grid, the search loses less than half as many."""
+one more shell tells more of it (docs/design.md)."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +201,8 @@ def raised(shells: int, lowest_shell: int) -> int:
 
 def stages(shells: int, lowest_shell: int = 1, *, to_map: bool = False) -> list[Stage]:
     """Return the stages of a refinement that ends with the shells up to ``shells``."""
-    lows = [_MAP_LOW_SHELLS if to_map else stage.shells for stage in LOW_STAGES]
-    found = [
-        replace(stage, shells=min(raised(low, lowest_shell), shells))
-        for stage, low in zip(LOW_STAGES, lows, strict=True)
-    ]
+    low = raised(_MAP_LOW_SHELLS if to_map else LOW_STAGES[0].shells, lowest_shell)
+    found = [replace(stage, shells=min(low, shells)) for stage in LOW_STAGES]
     middle = raised(_MIDDLE_STAGES[0].shells, lowest_shell + LEAST_SHELLS)
     # A band that ends below the middle one decides among as many: the lowest alone does not tell them apart.
     if shells > found[-1].shells:
