@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,13 @@ def test_true_poses_reach_the_structure_and_a_journal_has_them_again(
     assert found["notes"] == ["so"]
 
 
+def test_the_bound_is_told_the_structure_and_not_the_poses(plan: AveragingPlan) -> None:
+    true, bound = measure_averages(replace(plan, rows=("true", "bound")), {})
+    assert 0 < bound["rotation"] < 0.1
+    # Both averages are in the frame of the structure, and of the same particles.
+    assert bound["resolution_truth"] == pytest.approx(true["resolution_truth"], rel=0.1)
+
+
 def test_report_has_the_figures_of_the_paper_in_their_own_column() -> None:
     cell = {"snr": 0.1, "colour": "coloured", "resolution_halves": None, "seconds": {"wall": 9.0, "cpu": 3.0}}
     record = {
@@ -89,4 +97,4 @@ def test_report_has_the_figures_of_the_paper_in_their_own_column() -> None:
     text = averaging_markdown(record)
     assert "Not run: RELION 3.1: not on the PATH." in text
     assert "| H-T align | 31.3 | none | 0.500, 25.0 % | 9.0 | 3.0 | 28.9 |" in text
-    assert "| true poses (bound) | none | none | - | 9.0 | 3.0 |  |" in text
+    assert "| true poses | none | none | - | 9.0 | 3.0 |  |" in text

@@ -135,7 +135,7 @@ def test_averaging_and_speed_write_their_files(tmp_path: Path, capsys: pytest.Ca
     cells = read_record(out / "averaging.json")["cells"]
     assert [cell["method"] for cell in cells] == ["true", "exhaustive"]
     assert cells[0]["resolution_truth"] < 80
-    assert "true poses (bound)" in (out / "averaging.md").read_text()
+    assert "| true poses |" in (out / "averaging.md").read_text()
     out = tmp_path / "speed"
     call = ["benchmark", "speed", "--out", str(out), "--quick", "--pairs", "2", "--methods", "exhaustive"]
     assert main([*call, "--boxes", "16", "20", "--particles", "2", "3", "--device", "cpu"]) == 0

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from gumnet.alignment.pairs import align_pairs
+from gumnet.alignment.to_reference import AlignConfig, align
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.fsc import KNOWN_STRUCTURE_THRESHOLD, fsc, resolution_angstrom
 from gumnet.averaging.halves import assign_half_sets
@@ -20,7 +21,7 @@ from gumnet.benchmark.eta import Eta
 from gumnet.benchmark.found import rounded
 from gumnet.benchmark.level import Level
 from gumnet.benchmark.part import noise_free
-from gumnet.benchmark.rows import JOINT, RELION, TRUE, Method
+from gumnet.benchmark.rows import BOUND, JOINT, RELION, TRUE, Method
 from gumnet.benchmark.seconds import Seconds
 from gumnet.benchmark.structures import Structures
 from gumnet.evaluation.metrics import set_errors
@@ -32,6 +33,7 @@ from gumnet.types import Volume, Volumes
 
 _GUESSES = {
     TRUE: 0.02,
+    BOUND: 0.1,
     "ht": 1.5,
     "fa": 4.0,
     "exhaustive": 0.8,
@@ -168,6 +170,9 @@ def _averaged(plan: AveragingPlan, row: str, made: Set, methods: Mapping[str, Me
     config = _config(plan, row, methods)
     particles = made.particles.with_poses(made.truth) if row == TRUE else made.particles
     before = Seconds.now()
+    if row == BOUND:
+        # What is left to lose when the structure itself is known: no average of less can have better poses.
+        particles = align(particles, made.reference, AlignConfig(max_shift=plan.max_shift, device=plan.device))
     found = average(particles, config)
     cost = Seconds.now() - before
     poses = None if row == TRUE else found.particles.poses
@@ -176,7 +181,7 @@ def _averaged(plan: AveragingPlan, row: str, made: Set, methods: Mapping[str, Me
 
 def _config(plan: AveragingPlan, row: str, methods: Mapping[str, Method]) -> AverageConfig:
     common: dict[str, Any] = {"max_shift": plan.max_shift, "seed": plan.seed, "device": plan.device}
-    if row == TRUE:
+    if row in (TRUE, BOUND):
         return AverageConfig(iterations=0, device=plan.device)
     if row == JOINT:
         return AverageConfig(**common)

@@ -37,7 +37,7 @@ _LABELS = {
     JOINT: "joint alignment",
     MIXED: "joint alignment, all structures in one set",
     BOUND: "bound: search against the noise-free structure",
-    TRUE: "true poses (bound)",
+    TRUE: "true poses",
     RELION: "RELION 3.1",
 }
 _NO_WEIGHTS = "no weights of this network were given (--model, as gumnet train writes it)"

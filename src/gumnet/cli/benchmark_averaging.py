@@ -53,7 +53,8 @@ def averaging(
     All rows get the same simulated particles of one structure: the methods of pairs
     align to the average and average again, joint alignment finds its own first maps,
     RELION 3.1 runs where relion_refine is on the PATH (not with --quick, unless
-    named), and the true poses are the bound.
+    named). Two rows know what no method does: the poses that the particles were made
+    with, and those of a search against the structure without noise (bound).
 
     OUT gets averaging.md to read, averaging.csv and averaging.json, all of them or
     none. The full run takes hours, with RELION a day: what is finished is kept in
@@ -96,7 +97,7 @@ def averaging(
     from gumnet.benchmark.averaging import AveragingPlan, measure_averages
     from gumnet.benchmark.level import BOX, PAPER_SNRS, VOXEL_SIZE_ANGSTROM, Level
     from gumnet.benchmark.record import provenance
-    from gumnet.benchmark.rows import JOINT, RELION, TRUE, check_rows, load_networks, pair_rows
+    from gumnet.benchmark.rows import BOUND, JOINT, RELION, TRUE, check_rows, load_networks, pair_rows
     from gumnet.benchmark.structures import Structures
 
     source = provenance(command_without_folders())
@@ -107,7 +108,7 @@ def averaging(
         raise InputError(f"--particles {count} is too few", cure="give 4 or more")
     if steps < 1:
         raise InputError(f"--iterations {steps} is not possible", cure="give 1 or more")
-    known = (TRUE, *pair_rows(), "ht-refined", "fa-refined", JOINT, RELION)
+    known = (TRUE, BOUND, *pair_rows(), "ht-refined", "fa-refined", JOINT, RELION)
     default = tuple(row for row in known[:-1] if row not in ("ht-refined", "fa-refined"))
     rows = check_rows(methods or (default if quick else (*default, RELION)), known)
     setting = Setting(max_shift, VOXEL_SIZE_ANGSTROM, device=str(device))
