@@ -17,6 +17,10 @@ MODEL_ERROR = 0.1
 
 Without it the shells of clean data, where noise is all but absent, would be weighted by an arbitrarily small number.
 """
+MAP_SIGNAL = 0.3
+"""Share of a map's power that is signal at least, in every shell. The corners of a map hold the rim of its structure and
+what its fine shells ring, and to take that for noise leaves out the shells that tell a particle's pose best. A map is
+made of many particles: where it has nothing but noise, particles have no power of that shape either (docs/design.md)."""
 _TINY = 1e-30
 _RIM = (0.38, 0.44)
 """Radii, in boxes, between which noise is read where the corners were emptied."""
@@ -104,6 +108,12 @@ class ShellPower:
             The part's share of the box, above 0, up to 1.
         """
         return ShellPower(self.signal / share, self.noise)
+
+    def of_map(self) -> ShellPower:
+        """Return the powers of a map that many particles share: at least `MAP_SIGNAL` of each shell is signal."""
+        whole = self.signal + self.noise
+        signal = torch.maximum(self.signal, MAP_SIGNAL * whole)
+        return ShellPower(signal, whole - signal)
 
     def divided(self, signal: Tensor) -> ShellPower:
         """Return the same power, of which a share (N // 2 + 1,) of each shell is signal, 0 to 1."""

@@ -82,7 +82,7 @@ class ExhaustiveAligner:
         }
         shells = self.options.max_shell(box)
         lowest = self.options.min_shell(box)
-        steps = MAP_STEPS if self.options.to_map and self.cleaner is None else STEPS
+        steps = MAP_STEPS if comparison.to_map else STEPS
         steps = tuple(replace(step, shells=min(raised(step.shells, lowest), shells)) for step in steps)
         if self.cleaner is not None:
             steps = (*steps[:-1], replace(steps[-1], within=WITHIN_CLEANED))

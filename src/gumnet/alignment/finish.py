@@ -47,6 +47,7 @@ def compare(
         centres=None if prior is None else prior.shifts.to(reference.device, torch.float32),
         cleaner=cleaner,
         known=options.known,
+        to_map=options.to_map,
     )
 
 
@@ -105,11 +106,8 @@ def _refined(options: AlignerOptions, comparison: Comparison, low: LowPeaks, pri
 def _bands(options: AlignerOptions, comparison: Comparison, prior: Poses | None) -> GrowingBands:
     box = comparison.box
     within = _within(options, prior, comparison.reference.device)
-    # What cleans volumes, and judges poses, has learned on the bands of pairs.
-    to_map = options.to_map and comparison.sharpness is None
-    return GrowingBands(
-        options.max_shell(box), options.max_shift_voxels(box), options.min_shell(box), within, to_map=to_map
-    )
+    shells, lowest = options.max_shell(box), options.min_shell(box)
+    return GrowingBands(shells, options.max_shift_voxels(box), lowest, within, to_map=comparison.to_map)
 
 
 def _posed(

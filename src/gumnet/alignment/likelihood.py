@@ -23,6 +23,9 @@ TEMPER = 0.42
 """What the log likelihood is multiplied by. Chosen once on simulated pairs of built-in phantoms and kept: see
 docs/benchmarks.md for how often poses of 90 % are right on complexes that had no part in the choice."""
 
+MAP_TEMPER = 0.7
+"""The same against a map that all particles share, whose shape of the signal is known better: see docs/design.md."""
+
 
 def sharpness(comparison: Comparison, poses: Candidates, shells: int, turned: TurnedSpectra | None = None) -> Tensor:
     """Return what scores in the shells up to ``shells`` are multiplied by to be log likelihoods, (n,).
@@ -40,4 +43,5 @@ def sharpness(comparison: Comparison, poses: Candidates, shells: int, turned: Tu
     turned = comparison.turned_reference(band.shells) if turned is None else turned.plain
     values, transfer = read_at(turned, poses.best(1).rotations, band)
     norm = norms(values[:, 0] ** 2 + values[:, 1] ** 2, transfer, comparison.within(band))
-    return 2 * (1.0 if comparison.measured else TEMPER) * norm[:, 0]
+    temper = 1.0 if comparison.measured else MAP_TEMPER if comparison.to_map else TEMPER
+    return 2 * temper * norm[:, 0]

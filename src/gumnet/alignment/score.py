@@ -86,6 +86,8 @@ class Comparison:
         What judges the best poses, where a network for that was learned.
     uncleaned
         The volumes as they were before a filter cleaned them, and the weights of their shells, where one did.
+    to_map
+        Whether particles share the reference, a map of little noise, and nothing learned takes part.
     measured
         Whether weights are of powers that were measured on a set, signal in the units of the particles: likelihoods are
         then as they come out, and need no tempering.
@@ -99,6 +101,7 @@ class Comparison:
     sharpness: Tensor | None = None
     judging: Judging | None = None
     uncleaned: Comparison | None = None
+    to_map: bool = False
     measured: bool = False
 
     @classmethod
@@ -114,6 +117,7 @@ class Comparison:
         centres: Vectors | None = None,
         cleaner: MatchedFilter | None = None,
         known: KnownPower | None = None,
+        to_map: bool = False,
     ) -> Comparison:
         """Return the comparison of particles (n, N, N, N) with a reference (1 or n, N, N, N), in float32.
 
@@ -130,15 +134,19 @@ class Comparison:
         known
             Powers of the set and of the reference that it shares; those of each volume by itself unless given. A
             filter has learned to correct the latter, so without effect beside one.
+        to_map
+            Whether all particles share the reference, a map of many; without effect beside a filter.
         """
         box = reference.shape[-1]
         mask = default_mask(box, reference.device) if mask is None else mask.to(reference)
         c_a, c_b = transfer_of(weights_reference), transfer_of(weights_particles)
         a, b = whiten(reference, c_a), whiten(particles, c_b)
-        if known is None or cleaner is not None:
-            power = pooled(shell_power(a, c_a), shell_power(b, c_b))
+        to_map = to_map and cleaner is None
+        power_a, measured = shell_power(a, c_a), known is not None and cleaner is None
+        if known is not None and measured:
+            power = known.of(power_a)
         else:
-            power = known.of(shell_power(a, c_a))
+            power = pooled(power_a.of_map() if to_map else power_a, shell_power(b, c_b))
         # Only what lies in the mask is compared, and there the signal is denser than in the box as a whole.
         share = float(mask.square().mean())
         weights = shell_weights(*(p.concentrated(share) for p in power)).expand(len(b), -1).clone()
@@ -148,7 +156,7 @@ class Comparison:
             if centres is not None:
                 spectra = spectra * phase_ramp(box, -centres.to(spectra.real))
             counted = torch.arange(weights.shape[1], device=weights.device) >= lowest_shell
-            return cls(a * mask, c_a, spectra, c_b, weights * counted, measured=known is not None and cleaner is None)
+            return cls(a * mask, c_a, spectra, c_b, weights * counted, to_map=to_map, measured=measured)
 
         if cleaner is None:
             return of(a, b, weights)
@@ -184,6 +192,7 @@ class Comparison:
             None if self.sharpness is None else self.sharpness[rows],
             None if self.judging is None else replace(self.judging, described=self.judging.described[rows]),
             None if self.uncleaned is None else self.uncleaned[rows],
+            self.to_map,
             self.measured,
         )
 
