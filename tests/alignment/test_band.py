@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gumnet.alignment.band import MODEL_ERROR, Band, ShellPower, pooled, shell_power, shell_weights
+from gumnet.alignment.band import MAP_SIGNAL, MODEL_ERROR, Band, ShellPower, pooled, shell_power, shell_weights
 from gumnet.averaging.mask import soft_sphere
 from gumnet.geometry.fourier import shell_indices, shell_sums, to_fourier
 
@@ -64,6 +64,12 @@ def test_signal_and_noise_are_told_apart_by_where_they_are(generator: torch.Gene
     clean = 9 * shell_sums(to_fourier(blob).abs() ** 2, box) / shell_sums(torch.ones(box, box, box // 2 + 1), box)
     torch.testing.assert_close(power.noise[:, 3:].mean(0), torch.full((14,), 0.01 * box**3), rtol=0.1, atol=0)
     torch.testing.assert_close(power.signal[:, 1:5].mean(0), clean[1:5], rtol=0.1, atol=0.01 * box**3)
+
+
+def test_a_map_is_signal_to_a_share_of_every_shell_that_holds_anything() -> None:
+    found = ShellPower(torch.tensor([[90.0, 1.0, 0.0, 0.0]]), torch.tensor([[10.0, 9.0, 2.0, 1e-6]])).of_map()
+    torch.testing.assert_close(found.signal, torch.tensor([[90.0, 10 * MAP_SIGNAL, 2 * MAP_SIGNAL, 0.0]]))
+    torch.testing.assert_close(found.signal + found.noise, torch.tensor([[100.0, 10.0, 2.0, 1e-6]]))
 
 
 def test_a_clean_reference_sets_the_shape_of_the_signal() -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gumnet.alignment.score import Candidates, Comparison, rescored
+from gumnet.alignment.band import ShellPower, shell_weights
+from gumnet.alignment.score import Candidates, Comparison, default_mask, rescored
 from gumnet.averaging.mask import soft_sphere
-from gumnet.geometry.fourier import frequencies, shell_indices, to_fourier, to_real
+from gumnet.geometry.fourier import frequencies, shell_indices, shell_sums, spread_shells, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.wedge import missing_wedge, rotate_weights
 from gumnet.particles import Poses
@@ -104,3 +105,26 @@ def test_a_wedge_on_the_reference_turns_with_it(pose: tuple[torch.Tensor, torch.
     keep = at(rotation, torch.zeros(3, dtype=torch.float64))
     change = rescored(other, keep, 8).scores - rescored(comparison, keep, 8).scores
     assert change.abs().item() < 0.02
+
+
+def test_fine_shells_of_a_map_count_though_its_corners_hold_some_of_it(generator: torch.Generator) -> None:
+    """Against the weights of the true powers: a structure as wide as its box, of which the corners show the rim."""
+    box, sigma = 32, 3.0
+    fall = spread_shells(torch.exp(-torch.arange(box // 2 + 1) / 3), box)
+    structure = to_real(to_fourier(torch.randn(1, box, box, box, generator=generator)) * fall, box)
+    structure = structure * soft_sphere(box, 17.0, 1.0)
+    structure = structure / structure.std()
+    particles = structure + sigma * torch.randn(20, box, box, box, generator=generator)
+    of_shell = shell_sums(to_fourier(structure - structure.mean()).abs() ** 2, box)
+    signal = of_shell / shell_sums(torch.ones(1, box, box, box // 2 + 1), box)
+    nothing = torch.zeros_like(signal)
+    powers = ShellPower(signal, nothing), ShellPower(signal, nothing + sigma**2 * box**3)
+    # What is compared lies in the mask.
+    ideal = shell_weights(*(p.concentrated(float(default_mask(box).square().mean())) for p in powers))[0]
+
+    def share(*, to_map: bool) -> torch.Tensor:
+        found = Comparison.of(structure, particles, None, None, to_map=to_map).shell_weights.mean(dim=0) / ideal
+        return found[8:14] / found[3:6].mean()
+
+    torch.testing.assert_close(share(to_map=True), torch.ones(6), rtol=0, atol=0.35)
+    assert float(share(to_map=False).min()) < 0.5, "or the test would show nothing"

@@ -18,9 +18,11 @@ MODEL_ERROR = 0.1
 Without it the shells of clean data, where noise is all but absent, would be weighted by an arbitrarily small number.
 """
 MAP_SIGNAL = 0.3
-"""Share of a map's power that is signal at least, in every shell. The corners of a map hold the rim of its structure and
-what its fine shells ring, and to take that for noise leaves out the shells that tell a particle's pose best. A map is
-made of many particles: where it has nothing but noise, particles have no power of that shape either (docs/design.md)."""
+"""Share of a map's power that is signal at least, in every shell. Corners of a map hold the rim of its structure and
+what its fine shells ring; taken for noise, that leaves out shells that tell a particle's pose best. Where a map of many
+particles has nothing but noise, they have no power of that shape either. From 0.1 on it is all one (docs/design.md)."""
+_NOTHING = 1e-6
+"""Of its strongest shell's power: a shell of a map with less holds what interpolation and rounding leave."""
 _TINY = 1e-30
 _RIM = (0.38, 0.44)
 """Radii, in boxes, between which noise is read where the corners were emptied."""
@@ -112,7 +114,8 @@ class ShellPower:
     def of_map(self) -> ShellPower:
         """Return the powers of a map that many particles share: at least `MAP_SIGNAL` of each shell is signal."""
         whole = self.signal + self.noise
-        signal = torch.maximum(self.signal, MAP_SIGNAL * whole)
+        held = whole > _NOTHING * whole.amax(dim=-1, keepdim=True)
+        signal = torch.where(held, torch.maximum(self.signal, MAP_SIGNAL * whole), self.signal)
         return ShellPower(signal, whole - signal)
 
     def divided(self, signal: Tensor) -> ShellPower:
