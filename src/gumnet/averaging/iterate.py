@@ -57,7 +57,7 @@ RISEN_SHELLS = 7
 GLOBAL_ITERATIONS = 3
 """Iterations that search all rotations at least. Those that follow do while poses have not settled, and then only
 refine them, at a third of the cost."""
-SETTLED_DEGREES = 2.0
+SETTLED_DEGREES = 5.0
 """Mean movement of the rotations in an iteration, below which poses have settled. At a signal-to-noise ratio of 0.05
 wrong poses become right for as long as poses are searched, a few in each iteration."""
 STILL_DEGREES, STILL_VOXELS = 0.25, 0.02
