@@ -23,8 +23,9 @@ TEMPER = 0.42
 """What the log likelihood is multiplied by. Chosen once on simulated pairs of built-in phantoms and kept: see
 docs/benchmarks.md for how often poses of 90 % are right on complexes that had no part in the choice."""
 
-MAP_TEMPER = 0.7
-"""The same against a map that all particles share, whose shape of the signal is known better: see docs/design.md."""
+MAP_TEMPER = 0.6
+"""The same against a map that particles share, which says better what the signal looks like. Chosen on phantoms too:
+docs/design.md."""
 
 
 def sharpness(comparison: Comparison, poses: Candidates, shells: int, turned: TurnedSpectra | None = None) -> Tensor:
