@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gumnet.alignment import to_reference
 from gumnet.alignment.aligner import AlignerOptions
 from gumnet.alignment.band import shell_power
 from gumnet.alignment.score import whiten
 from gumnet.alignment.spectrum_match import SAMPLE, _Sums, sampled, shown_power
 from gumnet.alignment.to_reference import AlignConfig, align
+from gumnet.errors import InputError
 from gumnet.evaluation.metrics import pair_errors
 from gumnet.geometry.fourier import shell_indices, to_fourier, to_real
 from gumnet.geometry.so3 import random_rotations
@@ -122,16 +122,13 @@ def test_poses_on_a_map_that_is_sharper_than_the_particles_come_out_better(
     assert float(found.shifts.median()) < 0.9 * float(plain.shifts.median())
 
 
-def test_few_particles_are_aligned_as_they_were(
-    reference: Tensor, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*_: object) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(to_reference, "shown_power", never)
+def test_what_cannot_match_says_so(reference: Tensor, generator: torch.Generator) -> None:
     particles, _ = made(reference, 10.0, generator)
     few = particles.select(range(3))
-    align(few, reference, AlignConfig(match_spectrum=True, device="cpu"))
+    with pytest.raises(InputError, match="3 particles are too few"):
+        align(few, reference, AlignConfig(match_spectrum=True, device="cpu"))
+    with pytest.raises(InputError, match="method 'ht' does not match spectra"):
+        align(particles, reference, AlignConfig(match_spectrum=True, method="ht", device="cpu"))
 
 
 def test_half_of_a_small_set_speaks_for_it() -> None:

@@ -130,6 +130,7 @@ def test_all_that_the_command_is_told_reaches_the_library(
     out = ["--out", str(tmp_path / "out.star"), "--overwrite"]
     given = ["--symmetry", "d2", "--max-shift", "3", "--low-pass", "40", "--high-pass", "150", "--mask", str(mask)]
     given += ["--local", "--cone", "30", "--in-plane", "180", "--memory", "1.5", "--device", "cpu"]
+    given += ["--match-spectrum"]
     capsys.readouterr()
     assert main(["align", str(particles), "--reference", str(reference), *out, *given]) == 0
     assert "3 poses, mean score 0.683, lowest 0.200, 2 with a confidence of 0.9 or more: " in capsys.readouterr().out
@@ -145,6 +146,7 @@ def test_all_that_the_command_is_told_reaches_the_library(
         in_plane_degrees=180.0,
         memory_gigabytes=1.5,
         device="cpu",
+        match_spectrum=True,
     )
     assert main(["align", str(particles), "--reference", str(reference), *out, "--no-refine"]) == 0
     assert "lowest 0.200: " in capsys.readouterr().out, "nothing is said of confidences where there are none"
@@ -198,6 +200,7 @@ def test_a_turn_that_picking_did_not_know_is_found_about_the_direction_that_it_k
     [
         (["--symmetry", "C3"], "--symmetry does not go with --pairs: the reference of a pair is a particle"),
         (["--mask", "m.mrc"], "--mask does not go with --pairs"),
+        (["--match-spectrum"], "--match-spectrum does not go with --pairs"),
         (["--high-pass", "200"], "--high-pass does not go with --pairs"),
         (["--low-pass", "200"], "--low-pass does not go with --pairs"),
         (["--local"], "--local does not go with --pairs"),
@@ -308,6 +311,8 @@ def test_wrong_input_is_one_line_with_a_cure(
         ([*to_map, "--local", "--cone", "190"], "cone of 190.0 degrees"),
         ([*to_map, "--local", "--in-plane", "nan"], "range in plane of nan degrees"),
         ([*to_map, "--local", "--cone", "20", "--method", "fa"], "'fa' does not search about poses"),
+        ([*to_map, "--match-spectrum"], "3 particles are too few"),
+        ([*to_map, "--match-spectrum", "--method", "fa"], "method 'fa' does not match spectra"),
         ([*to_map, "--symmetry", "X1"], "no point group 'X1'"),
         ([*to_map, "--memory", "0.1"], "0.1 GB of memory"),
         ([*to_map, "--mask", str(tmp_path / "no.mrc")], "no.mrc"),

@@ -91,8 +91,8 @@ class AlignConfig:
         two half maps tell of (`gumnet.alignment.known_power`).
     match_spectrum
         Whether each shell of the reference counts by how much of it particles show, where nothing is known of that: a
-        hundred particles are aligned first, and tell (`gumnet.alignment.spectrum_match`). For "exhaustive", sets of
-        30 or more and references that were observed everywhere; without effect elsewhere. Off by default: it gains much
+        hundred particles are aligned first, and tell (`gumnet.alignment.spectrum_match`). For "exhaustive" and sets
+        of 30 or more; without effect where the reference was not observed everywhere. Off by default: it gains much
         on simulated particles and their atoms, and lost on the 40 real ones that it was tried on (docs/design.md).
     """
 
@@ -201,9 +201,20 @@ def align_tolerantly(
     work = _work(particles, reference, config, weights_reference)
     if len(particles) == 0:
         raise InputError("there are no particles to align", cure="give a table with at least one")
-    if config.match_spectrum and config.known is None and weights_reference is None and work.method == "exhaustive":
+    if config.match_spectrum and config.known is None and weights_reference is None:
+        _check_matching(work.method, len(particles))
         work = replace(work, options=replace(work.options, known=_shown(particles, work, config, place)))
     return _aligned(particles, work, config, place, journal, tolerate, "Aligning")
+
+
+def _check_matching(method: str, count: int) -> None:
+    if method != "exhaustive":
+        raise InputError(f"method {method!r} does not match spectra", cure="use exhaustive, or leave that out")
+    if count < LEAST_PARTICLES:
+        raise InputError(
+            f"{count} particles are too few to say how much of the reference particles show",
+            cure=f"give {LEAST_PARTICLES} or more, or do not match spectra",
+        )
 
 
 def _aligned(
@@ -235,9 +246,7 @@ def _aligned(
 
 
 def _shown(particles: Particles, work: AlignWork, config: AlignConfig, place: Place) -> KnownPower | None:
-    """Return what some of the particles, aligned as the reference is, show of it; None where they are too few."""
-    if len(particles) < LEAST_PARTICLES:
-        return None
+    """Return what some of the particles, aligned as the reference is, show of it; None where they do not fit it."""
     some = particles.select(sampled(len(particles)))
     work = replace(work, volumes=some.volumes, weights=some.weights, priors=some.poses if config.local else None)
     try:

@@ -44,6 +44,7 @@ def align(
     low_pass: float | None = None,
     high_pass: float | None = None,
     mask: Path | None = None,
+    match_spectrum: Flag = False,
     local: Flag = False,
     cone: float | None = None,
     in_plane: float | None = None,
@@ -109,6 +110,11 @@ def align(
         With --reference: soft mask from 0 to 1 about what counts in it;
         found from its density unless given, or a sphere of a third of the
         box where none stands clear of noise.
+    match_spectrum
+        With --reference and --method exhaustive, for 30 particles or more: let a
+        hundred of them, aligned first, say how much of each shell of the reference
+        particles show. For maps of atoms or sharpened ones, and maps that were
+        not made of these particles; docs/science.md says what it gains.
     local
         With --reference: start from the poses of the table; they are refined
         and, with --cone or --in-plane (method exhaustive), searched about.
@@ -139,6 +145,7 @@ def align(
                 "--low-pass": low_pass is not None,
                 "--high-pass": high_pass is not None,
                 "--mask": mask is not None,
+                "--match-spectrum": match_spectrum,
                 "--symmetry": symmetry.strip().upper() != "C1",
                 "--workers": running.workers is not None,
                 "--cluster": running.cluster is not None,
@@ -167,6 +174,7 @@ def align(
         cone_degrees=cone,
         in_plane_degrees=in_plane,
         memory_gigabytes=memory,
+        match_spectrum=match_spectrum,
     )
     # A run that goes on may replace what it wrote before.
     overwrite = output.overwrite or (running.resume and journal_path(out).exists())

@@ -91,6 +91,7 @@ def _settings(config: AlignConfig) -> dict[str, object]:
         "--cone": config.cone_degrees,
         "--in-plane": config.in_plane_degrees,
         "--memory": config.memory_gigabytes,
+        "--match-spectrum": config.match_spectrum,
     }
     # GPUs round otherwise than CPUs, and one result is to be of one kind.
     return {**names, "--device": resolve_device(config.device).type}
