@@ -15,9 +15,10 @@ Every row averages the same particles from nothing, *true poses* at the poses th
 the search finds when it is told the structure without noise: these two know what no method does. Noise that is aligned
 to a structure resembles it, so where most poses of the bound are wrong its resolution says nothing. The methods of
 pairs align all particles to their average and average again, from the particles as they are, as in the paper; joint
-alignment finds first maps itself. *Structure*: where the mean of the half maps, put where it matches the structure best, and the
-structure correlate to 0.5. *Halves*: where the half maps correlate to 0.143; a wrong map can be repeatable, so it says
-nothing of truth. *Rotation*: error of the poses after the frame of the average is taken off (Frobenius, chance 2.40).
+alignment finds first maps itself. *Structure*: where the mean of the half maps, put where it matches the structure
+best, and the structure correlate to 0.5. *Halves*: where the half maps correlate to 0.143; a wrong map can be
+repeatable, so it says nothing of truth. *Rotation*: error of the poses after the frame of the average is taken off
+(Frobenius, chance 2.40).
 "The paper's own" is the first of these on the authors' data."""
 
 
