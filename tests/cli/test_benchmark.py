@@ -165,7 +165,7 @@ def test_averaging_and_speed_write_their_files(tmp_path: Path, capsys: pytest.Ca
         (["accuracy", "--quick", "--real-particles", "none.star"], "none.star"),
         (["averaging", "--particles", "3"], "--particles 3"),
         (["averaging", "--iterations", "0"], "--iterations 0"),
-        (["averaging", "--methods", "bound"], "knows no 'bound'"),
+        (["averaging", "--methods", "joint-mixed"], "knows no 'joint-mixed'"),
         (["averaging", "--max-shift", "16"], "max_shift"),
         (["speed", "--boxes", "8", "32"], "--boxes 8"),
         (["speed", "--pairs", "1"], "--pairs 1"),
