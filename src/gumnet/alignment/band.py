@@ -20,7 +20,7 @@ Without it the shells of clean data, where noise is all but absent, would be wei
 MAP_SIGNAL = 0.3
 """Share of a map's power that is signal at least, in every shell. Corners of a map hold the rim of its structure and
 what its fine shells ring; taken for noise, that leaves out shells that tell a particle's pose best. Where a map of many
-particles has nothing but noise, they have no power of that shape either. From 0.1 on it is all one (docs/design.md)."""
+particles has nothing but noise, they have no power of that shape either. How much matters little (docs/design.md)."""
 _NOTHING = 1e-6
 """Of its strongest shell's power: a shell of a map with less holds what interpolation and rounding leave."""
 _TINY = 1e-30

@@ -93,7 +93,7 @@ class AlignConfig:
         Whether each shell of the reference counts by how much of it particles show, where nothing is known of that: a
         hundred particles are aligned first, and tell (`gumnet.alignment.spectrum_match`). For "exhaustive" and sets
         of 30 or more; without effect where the reference was not observed everywhere. Off by default: it gains much
-        on simulated particles and their atoms, and lost on the 40 real ones that it was tried on (docs/design.md).
+        on simulated particles and their atoms, but no more of 40 real ones were found (docs/design.md).
     """
 
     method: str = "exhaustive"
