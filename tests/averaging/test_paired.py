@@ -13,7 +13,7 @@ from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.paired import begun_from_pairs
-from gumnet.averaging.start import StartConfig, first_maps
+from gumnet.averaging.start import StartConfig, StartSearch
 from gumnet.averaging.start_config import Phase
 from gumnet.errors import InputError
 from gumnet.evaluation.metrics import set_errors
@@ -74,7 +74,7 @@ def test_first_maps_begin_with_the_poses_of_pairs(simulation: Simulation, monkey
     # A single step in the band of the last phases finds all particles on the map of the others.
     config = StartConfig(max_shift=1.5, schedule=(Phase(5, 1, 0.5, 0.3),), starts=1)
     data = LowBand.of(simulation.particles, 5)
-    found = first_maps(data, config, mask=default_mask(BOX), generator=generator, begun=begun)
+    found = StartSearch(data, config, mask=default_mask(BOX), generator=generator, begun=begun).finish()
     assert set_errors(found.poses, simulation.truth).failure_rate == 0
     assert found.history[0].evidence > 3
 

@@ -10,7 +10,7 @@ from gumnet.alignment.score import default_mask
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.expectation import Expectation
 from gumnet.averaging.low_band import LowBand
-from gumnet.averaging.start import FirstMaps, Phase, StartConfig, StartStep, first_maps, refilled_words
+from gumnet.averaging.start import FirstMaps, Phase, StartConfig, StartSearch, StartStep, refilled_words
 from gumnet.averaging.start_run import StartRun, State, divisions
 from gumnet.devices import seeded
 from gumnet.evaluation.metrics import set_errors
@@ -32,7 +32,7 @@ SIMULATION = SimulationConfig(
 
 def started(particles: Particles, config: StartConfig = CONFIG, seed: int = 11) -> FirstMaps:
     data = LowBand.of(particles, config.schedule[-1].shells)
-    return first_maps(data, config, mask=default_mask(BOX), generator=seeded(seed))
+    return StartSearch(data, config, mask=default_mask(BOX), generator=seeded(seed)).finish()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_every_step_is_told(found: FirstMaps, simulation: Simulation) -> None:
     seen: list[StartStep] = []
     data = LowBand.of(simulation.particles.select(range(8)), 3)
     short = replace(CONFIG, schedule=(Phase(3, 2, 1.0, 0.0),))
-    few = first_maps(data, short, mask=default_mask(BOX), generator=seeded(0), on_step=seen.append)
+    few = StartSearch(data, short, mask=default_mask(BOX), generator=seeded(0), on_step=seen.append).finish()
     assert tuple(seen) == few.history
     assert len(seen) == 4
 
@@ -116,7 +116,7 @@ def test_the_best_start_is_taken_after_one_phase(simulation: Simulation, monkeyp
 
     monkeypatch.setattr(StartRun, "phase", lambda self, phase, state: replace(state, evidence=float(state.number == 3)))
     monkeypatch.setattr(StartRun, "finished", watched)
-    first_maps(data, config, mask=default_mask(BOX), generator=seeded(2))
+    StartSearch(data, config, mask=default_mask(BOX), generator=seeded(2)).finish()
     assert taken == [3]
 
 

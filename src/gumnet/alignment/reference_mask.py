@@ -34,7 +34,12 @@ def reference_mask(reference: Volume) -> Volume | None:
     reference = without_corners(reference.float().cpu())
     box = reference.shape[-1]
     found = automatic_mask(reference * _sign(reference), within=_NEIGHBOURS * box)
-    return None if found.is_sphere else found.mask * soft_sphere(box, _WIDEST * box, _EDGE * box)
+    return None if found.is_sphere else found.mask * widest_mask(box)
+
+
+def widest_mask(box: int) -> Volume:
+    """Return the widest soft sphere (N, N, N) that particles are compared in: most of a box, but for its faces."""
+    return soft_sphere(box, _WIDEST * box, _EDGE * box)
 
 
 def _sign(reference: Tensor) -> float:

@@ -11,7 +11,7 @@ from gumnet.alignment.aligner import AlignerOptions, make_aligner
 from gumnet.alignment.score import default_mask
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
-from gumnet.averaging.first_search import find
+from gumnet.averaging.first_search import FirstSearch, find
 from gumnet.averaging.frame import CHANCE_DRAWS
 from gumnet.averaging.result import OnStart
 from gumnet.averaging.start import StartStep
@@ -27,6 +27,9 @@ from gumnet.types import Volume
 
 AGREEMENT = 0.5
 """Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure."""
+COMPARED_SHELLS, AGREEMENT_SO_FAR = 7, 0.3
+"""Halves that agree by less than this in so many shells are given up: finer ones take two thirds of the time and do not
+bring together what is another shape."""
 LEAST_EVIDENCE = 0.3
 """Evidence of a particle, in natural units, from which on first maps tell more than noise does: pure noise has none,
 but for chance."""
@@ -77,25 +80,50 @@ def begin(
     # Turned and shifted against each other, symmetric maps would not keep their axes.
     apart = config.start == "halves" or (config.start in ("auto", "pairs") and point_group(config.symmetry).order == 1)
     if apart:
-        found = [find(half, config, f"half {i + 1}", 1, on_start, kept) for i, half in enumerate(halves)]
-        steps = [step for one in found for step in one.history]
-        notes += [note for one in found for note in one.notes]
-        # One half may have been sure of its poses earlier than the other.
-        shells = min(one.shells for one in found)
-        agreement = agreement_of_shapes(found[0].maps[0], found[1].maps[0], shells, generator=seeded(config.seed))
-        weakest = min(one.evidence for one in found)
-        if weakest < LEAST_EVIDENCE:
-            notes.append(_DOUBT.format(weakest))
-        if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
-            if agreement < AGREEMENT:
-                notes.append(_APART.format(agreement))
-            return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
+        searches = [FirstSearch(half, config, f"half {i + 1}", 1, on_start, kept) for i, half in enumerate(halves)]
+        agreement = None if config.start == "halves" else _agreement_so_far(searches, config, kept)
+        if agreement is None or agreement >= AGREEMENT_SO_FAR:
+            found = [search.finish() for search in searches]
+            steps = [step for one in found for step in one.history]
+            notes += [note for one in found for note in one.notes]
+            # One half may have been sure of its poses earlier than the other.
+            shells = min(one.shells for one in found)
+            agreement = agreement_of_shapes(found[0].maps[0], found[1].maps[0], shells, generator=seeded(config.seed))
+            weakest = min(one.evidence for one in found)
+            if weakest < LEAST_EVIDENCE:
+                notes.append(_DOUBT.format(weakest))
+            if agreement >= AGREEMENT or config.start == "halves" or weakest < LEAST_EVIDENCE:
+                if agreement < AGREEMENT:
+                    notes.append(_APART.format(agreement))
+                return Beginning((found[0].maps[0], found[1].maps[0]), shells, False, tuple(steps), tuple(notes))
+        else:
+            steps = [step for search in searches for step in search.history]
         notes.append(_APART.format(agreement))
+        del searches
     both = find(everyone, config, "all particles", 1, on_start, kept)
     notes += [STARTED_TOGETHER.format(both.shells), *both.notes]
     if both.evidence < LEAST_EVIDENCE:
         notes.append(_DOUBT.format(both.evidence))
     return Beginning((both.maps[0], both.maps[0]), both.shells, True, (*steps, *both.history), tuple(notes))
+
+
+def _agreement_so_far(searches: list[FirstSearch], config: AverageConfig, kept: Checkpoint) -> float | None:
+    """Return how far the shapes of two halves agree in `COMPARED_SHELLS`; None where it is not to be asked there.
+
+    It is not where a half is sure of its poses by then, and where it finds no evidence: that is said at the end.
+    """
+    before = kept.find("agreement so far")
+    if before is not None:
+        agreement: float | None = before.facts["agreement"]
+        return agreement
+    so_far = [search.through(COMPARED_SHELLS) for search in searches]
+    agreement = None
+    first, second = so_far
+    if first is not None and second is not None and min(first.evidence, second.evidence) >= LEAST_EVIDENCE:
+        shells = min(first.shells, second.shells)
+        agreement = agreement_of_shapes(first.map, second.map, shells, generator=seeded(config.seed))
+    kept.keep("agreement so far", {}, {"agreement": agreement})
+    return agreement
 
 
 def agreement_of_shapes(first: Volume, second: Volume, shells: int, *, generator: torch.Generator) -> float:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 
-from gumnet.alignment.score import default_mask
+from gumnet.alignment.reference_mask import widest_mask
 from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.low_band import LowBand
 from gumnet.averaging.paired import begun_from_pairs
 from gumnet.averaging.result import OnStart
-from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, Phase, StartConfig, StartStep, first_maps
+from gumnet.averaging.start import SCHEDULE, Begun, FirstMaps, OnStep, Phase, StartConfig, StartSearch, StartStep
 from gumnet.averaging.start_config import ALL_SURE
 from gumnet.averaging.start_progress import start_progress
 from gumnet.devices import resolve_device, seeded
 from gumnet.geometry.symmetry import point_group
 from gumnet.particles import Particles
-from gumnet.types import Labels
+from gumnet.types import Labels, Volume
 
 START_SHIFT = 1 / 8
 """Largest shift for the first maps along each axis, in boxes, unless given: what pickers leave. Their cost grows with
@@ -37,30 +39,79 @@ _PAIRED_SHELLS = 6
 def find(
     particles: Particles, config: AverageConfig, whose: str, classes: int, on_start: OnStart | None, kept: Checkpoint
 ) -> FirstMaps:
-    """Return first maps of particles; those of one class may be of some of them, see `MOST_FOR_ONE`."""
-    kept = kept.within(whose)
-    before = FirstMaps.found(kept)
-    if before is not None:
-        return before
-    if classes == 1:
-        particles = particles.select(_drawn(len(particles), config, whose))
-    schedule = _schedule(particles.box)
-    if classes > 1:
-        # By then particles are sorted, and each class goes on by itself (`finer`).
-        coarse, last = schedule[:_COARSE], schedule[_COARSE : _COARSE + 1]
-        schedule = (*coarse, *(replace(phase, steps=_SORTING * phase.steps) for phase in last))
-    generator = seeded(seed_of(config.seed, whose))
-    begun: Begun | None = None
-    notes: tuple[str, ...] = ()
-    if config.start == "pairs":
-        begun, notes = begun_from_pairs(particles, config, classes, whose, generator=generator, kept=kept)
-    if begun is not None:
-        schedule = tuple(phase for phase in schedule if phase.shells >= _PAIRED_SHELLS) or schedule[-1:]
-    settings = _settings(particles, config, classes, schedule, begun)
-    found = _searched(particles, settings, config, whose, begun, generator, on_start, kept)
-    found = replace(found, notes=(*notes, *found.notes))
-    found.keep(kept)
-    return found
+    """Return first maps of particles; see `FirstSearch`."""
+    return FirstSearch(particles, config, whose, classes, on_start, kept).finish()
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What a search has come to: the map (N, N, N) of its best start, its highest shell, the evidence of a particle."""
+
+    map: Volume
+    shells: int
+    evidence: float
+
+
+class FirstSearch:
+    """A search for first maps of particles; those of one class may be of some of them, see `MOST_FOR_ONE`.
+
+    Parameters
+    ----------
+    particles
+        n particles.
+    whose
+        What the search is called.
+    classes
+        How many.
+    """
+
+    def __init__(
+        self,
+        particles: Particles,
+        config: AverageConfig,
+        whose: str,
+        classes: int,
+        on_start: OnStart | None,
+        kept: Checkpoint,
+    ) -> None:
+        self._kept = kept.within(whose)
+        self._found = FirstMaps.found(self._kept)
+        if self._found is not None:
+            return
+        if classes == 1:
+            particles = particles.select(_drawn(len(particles), config, whose))
+        schedule = _schedule(particles.box)
+        if classes > 1:
+            # By then particles are sorted, and each class goes on by itself (`finer`).
+            coarse, last = schedule[:_COARSE], schedule[_COARSE : _COARSE + 1]
+            schedule = (*coarse, *(replace(phase, steps=_SORTING * phase.steps) for phase in last))
+        generator = seeded(seed_of(config.seed, whose))
+        begun: Begun | None = None
+        self._notes: tuple[str, ...] = ()
+        if config.start == "pairs":
+            pairs = begun_from_pairs(particles, config, classes, whose, generator=generator, kept=self._kept)
+            begun, self._notes = pairs
+        if begun is not None:
+            schedule = tuple(phase for phase in schedule if phase.shells >= _PAIRED_SHELLS) or schedule[-1:]
+        settings = _settings(particles, config, classes, schedule, begun)
+        self._steps = _Steps(particles, settings, config, whose, begun, generator, on_start, self._kept)
+
+    def through(self, shells: int) -> SoFar | None:
+        """Run the phases up to a shell; return what they led to, None where no finer ones are needed."""
+        return None if self._found is not None else self._steps.through(shells)
+
+    @property
+    def history(self) -> tuple[StartStep, ...]:
+        """One entry a step, so far."""
+        return self._steps.history if self._found is None else self._found.history
+
+    def finish(self) -> FirstMaps:
+        """Run the phases that are left, and return first maps."""
+        if self._found is None:
+            found = self._steps.finish()
+            self._found = replace(found, notes=(*self._notes, *found.notes))
+            self._found.keep(self._kept)
+        return self._found
 
 
 def finer(
@@ -96,7 +147,8 @@ def finer(
     begun = Begun(first.poses[rows], torch.zeros_like(rows), torch.ones_like(rows, dtype=torch.bool))
     particles = particles.select(rows)
     settings = _settings(particles, config, 1, schedule, begun)
-    found = _searched(particles, settings, config, whose, begun, seeded(seed_of(config.seed, whose)), on_start, kept)
+    generator = seeded(seed_of(config.seed, whose))
+    found = _Steps(particles, settings, config, whose, begun, generator, on_start, kept).finish()
     found.keep(kept)
     return found
 
@@ -128,27 +180,53 @@ def _settings(
     return settings if begun is None else replace(settings, starts=1)
 
 
-def _searched(
-    particles: Particles,
-    settings: StartConfig,
-    config: AverageConfig,
-    whose: str,
-    begun: Begun | None,
-    generator: torch.Generator,
-    on_start: OnStart | None,
-    kept: Checkpoint,
-) -> FirstMaps:
-    """Return the first maps that a search finds, shown step by step."""
-    data = LowBand.of(particles, settings.schedule[-1].shells, device=resolve_device(config.device))
-    with start_progress(f"First map{'s' * (settings.classes > 1)}, {whose}", settings) as show:
+class _Steps:
+    """The phases of a search, shown step by step."""
 
-        def on_step(step: StartStep) -> None:
-            show(step)
-            if on_start is not None:
-                on_start(whose, step)
+    def __init__(
+        self,
+        particles: Particles,
+        settings: StartConfig,
+        config: AverageConfig,
+        whose: str,
+        begun: Begun | None,
+        generator: torch.Generator,
+        on_start: OnStart | None,
+        kept: Checkpoint,
+    ) -> None:
+        data = LowBand.of(particles, settings.schedule[-1].shells, device=resolve_device(config.device))
+        self._whose, self._settings, self._on_start = whose, settings, on_start
+        self._show: OnStep | None = None
+        mask = widest_mask(particles.box)
+        self._search = StartSearch(
+            data, settings, mask=mask, generator=generator, on_step=self._on_step, kept=kept, begun=begun
+        )
 
-        mask = default_mask(particles.box)
-        return first_maps(data, settings, mask=mask, generator=generator, on_step=on_step, kept=kept, begun=begun)
+    @property
+    def history(self) -> tuple[StartStep, ...]:
+        return self._search.history
+
+    def through(self, shells: int) -> SoFar | None:
+        with self._shown():
+            more = self._search.through(shells)
+        best = self._search.best
+        return SoFar(best.maps[:, 0].mean(dim=0), self._search.shells, best.evidence) if more else None
+
+    def finish(self) -> FirstMaps:
+        with self._shown():
+            return self._search.finish()
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        with start_progress(f"First map{'s' * (self._settings.classes > 1)}, {self._whose}", self._settings) as show:
+            self._show = show
+            yield
+
+    def _on_step(self, step: StartStep) -> None:
+        if self._show is not None:
+            self._show(step)
+        if self._on_start is not None:
+            self._on_start(self._whose, step)
 
 
 def seed_of(seed: int, whose: str) -> int:

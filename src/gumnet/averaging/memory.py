@@ -32,7 +32,8 @@ def first_maps_bytes(config: AverageConfig, particles: int) -> float:
     """Return what is kept of particles while first maps are made of them."""
     if not config.iterations or config.initial is not None or config.start == "blob":
         return 0.0
-    return float(KEPT_BYTES_OF_ONE * (min(particles, MOST_FOR_ONE) if config.classes == 1 else particles))
+    # Of two halves side by side.
+    return float(KEPT_BYTES_OF_ONE * (min(particles, 2 * MOST_FOR_ONE) if config.classes == 1 else particles))
 
 
 def average_shares(

@@ -118,22 +118,13 @@ class Begun:
     used: Tensor
 
 
-def first_maps(
-    data: LowBand,
-    config: StartConfig,
-    *,
-    mask: Volume,
-    generator: torch.Generator,
-    on_step: OnStep | None = None,
-    kept: Checkpoint | None = None,
-    begun: Begun | None = None,
-) -> FirstMaps:
-    """Return first maps of n particles; see the module.
+class StartSearch:
+    """A search for first maps, phase by phase, which may be looked at on its way.
 
     Parameters
     ----------
     data
-        The particles in the widest band of the schedule, or wider.
+        n particles in the widest band of the schedule, or wider.
     mask
         Soft mask of the maps (N, N, N).
     generator
@@ -145,32 +136,75 @@ def first_maps(
     begun
         Poses that the first map begins with, in place of random starts.
     """
-    kept = Checkpoint() if kept is None else kept
-    run = StartRun(data, config, mask, generator, on_step)
-    done, states = _kept_states(run, kept)
-    if not states and begun is not None:
-        states = [run.posed_state(1, begun.poses, begun.classes, begun.used)]
-    elif not states:
-        states = [run.random_state(number) for number in range(1, config.starts + 1)]
-    shells = config.schedule[max(done - 1, 0)].shells
-    for number, phase in enumerate(config.schedule[done:], start=done + 1):
+
+    def __init__(
+        self,
+        data: LowBand,
+        config: StartConfig,
+        *,
+        mask: Volume,
+        generator: torch.Generator,
+        on_step: OnStep | None = None,
+        kept: Checkpoint | None = None,
+        begun: Begun | None = None,
+    ) -> None:
+        self._kept = Checkpoint() if kept is None else kept
+        self._run = run = StartRun(data, config, mask, generator, on_step)
+        self._posed = begun is not None
+        self._done, self._states = _kept_states(run, self._kept)
+        if not self._states and begun is not None:
+            self._states = [run.posed_state(1, begun.poses, begun.classes, begun.used)]
+        elif not self._states:
+            self._states = [run.random_state(number) for number in range(1, config.starts + 1)]
+
+    @property
+    def shells(self) -> int:
+        """Highest shell that it has come to."""
+        return self._run.config.schedule[max(self._done - 1, 0)].shells
+
+    @property
+    def history(self) -> tuple[StartStep, ...]:
+        """One entry a step, so far."""
+        return tuple(self._run.history)
+
+    @property
+    def best(self) -> State:
+        """Where the start with the most evidence has come to."""
+        return max(self._states, key=lambda state: state.evidence)
+
+    def through(self, shells: int) -> bool:
+        """Run the phases up to a shell, as far as they are needed; return whether finer ones are needed too."""
+        config = self._run.config
+        for number, phase in enumerate(config.schedule[self._done :], start=self._done + 1):
+            if not self._needs(number, phase):
+                return False
+            if phase.shells > shells:
+                return True
+            states = [self._run.phase(phase, state) for state in self._states]
+            if config.starts_after(number) < len(states):
+                states = sorted(states, key=lambda state: -state.evidence)[: config.starts_after(number)]
+            self._done, self._states = number, states
+            _keep_states(self._run, self._kept, number, states)
+        return False
+
+    def finish(self) -> FirstMaps:
+        """Run the phases that are left, and return what the best start led to."""
+        run = self._run
+        self.through(run.config.schedule[-1].shells)
+        best = self.best
+        found, maps = run.finished(best, self.shells)
+        notes = refilled_words([step for step in run.history if step.start == best.number])
+        evidence = float(found.evidence.mean())
+        return FirstMaps(maps, found.classes, found.poses, self.shells, evidence, tuple(run.history), notes)
+
+    def _needs(self, number: int, phase: Phase) -> bool:
+        """Return whether a phase, from 1, is to run: not where particles are few, or sure of their poses before it."""
         fine = phase.shells > SURE_SHELLS
-        if fine and len(data) < FINE_PARTICLES:
-            break
+        if fine and len(self._run.data) < FINE_PARTICLES:
+            return False
         # What begins with poses is past the choice of starts.
-        chosen = number > FIRST_CHOICE or begun is not None
-        if chosen and _sureness(run, states) >= (SURE if fine else ALL_SURE):
-            break
-        shells = phase.shells
-        states = [run.phase(phase, state) for state in states]
-        if config.starts_after(number) < len(states):
-            states = sorted(states, key=lambda state: -state.evidence)[: config.starts_after(number)]
-        _keep_states(run, kept, number, states)
-    best = max(states, key=lambda state: state.evidence)
-    found, maps = run.finished(best, shells)
-    evidence = float(found.evidence.mean())
-    notes = refilled_words([step for step in run.history if step.start == best.number])
-    return FirstMaps(maps, found.classes, found.poses, shells, evidence, tuple(run.history), notes)
+        chosen = number > FIRST_CHOICE or self._posed
+        return not chosen or self._run.sureness(self.best.number) < (SURE if fine else ALL_SURE)
 
 
 def refilled_words(steps: Sequence[StartStep]) -> tuple[str, ...]:
@@ -183,12 +217,6 @@ def refilled_words(steps: Sequence[StartStep]) -> tuple[str, ...]:
         "Classes that were lost on the way to first maps, with few particles or as the twin of another, were filled "
         f"again with the worse half of a large one: {times}.",
     )
-
-
-def _sureness(run: StartRun, states: list[State]) -> float:
-    """Return how sure particles are of their poses in the best of the starts."""
-    best = max(states, key=lambda state: state.evidence)
-    return run.sureness(best.number)
 
 
 def _keep_states(run: StartRun, kept: Checkpoint, phases: int, states: list[State]) -> None:

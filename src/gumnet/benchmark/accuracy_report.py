@@ -99,7 +99,12 @@ def level_table(record: Mapping[str, Any], snr: float, colour: str) -> str:
 def order_words(order: Mapping[str, Any]) -> str:
     """Return which method is best at a level, and how joint alignment lies to the bound."""
     words = []
-    if "chain" in order:
+    methods = [word for word in order.get("chain", "").split() if word not in ("<", "~")]
+    if not methods:
+        words.append("only the bound was measured.")
+    elif len(methods) == 1:
+        words.append(f"no order: only {label(methods[0])} was measured.")
+    else:
         chain = " ".join(label(word) if word not in ("<", "~") else word for word in order["chain"].split())
         words.append(f"{chain}.")
         words.append(str(order["verdict"]))
