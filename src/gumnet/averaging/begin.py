@@ -110,16 +110,15 @@ def begin(
 def _agreement_so_far(searches: list[FirstSearch], config: AverageConfig, kept: Checkpoint) -> float | None:
     """Return how far the shapes of two halves agree in `COMPARED_SHELLS`; None where it is not to be asked there.
 
-    It is not where a half is sure of its poses by then, and where it finds no evidence: that is said at the end.
+    It is not where neither half needs finer shells, and where one finds no evidence: that is said at the end.
     """
     before = kept.find("agreement so far")
     if before is not None:
         agreement: float | None = before.facts["agreement"]
         return agreement
-    so_far = [search.through(COMPARED_SHELLS) for search in searches]
+    first, second = (search.through(COMPARED_SHELLS) for search in searches)
     agreement = None
-    first, second = so_far
-    if first is not None and second is not None and min(first.evidence, second.evidence) >= LEAST_EVIDENCE:
+    if (first.more or second.more) and min(first.evidence, second.evidence) >= LEAST_EVIDENCE:
         shells = min(first.shells, second.shells)
         agreement = agreement_of_shapes(first.map, second.map, shells, generator=seeded(config.seed))
     kept.keep("agreement so far", {}, {"agreement": agreement})

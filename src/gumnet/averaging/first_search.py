@@ -45,11 +45,24 @@ def find(
 
 @dataclass(frozen=True)
 class SoFar:
-    """What a search has come to: the map (N, N, N) of its best start, its highest shell, the evidence of a particle."""
+    """What a search has come to.
+
+    Parameters
+    ----------
+    map
+        Of its best start, (N, N, N).
+    shells
+        Its highest shell.
+    evidence
+        Mean evidence of a particle.
+    more
+        Whether finer shells are needed.
+    """
 
     map: Volume
     shells: int
     evidence: float
+    more: bool
 
 
 class FirstSearch:
@@ -96,9 +109,11 @@ class FirstSearch:
         settings = _settings(particles, config, classes, schedule, begun)
         self._steps = _Steps(particles, settings, config, whose, begun, generator, on_start, self._kept)
 
-    def through(self, shells: int) -> SoFar | None:
-        """Run the phases up to a shell; return what they led to, None where no finer ones are needed."""
-        return None if self._found is not None else self._steps.through(shells)
+    def through(self, shells: int) -> SoFar:
+        """Run the phases up to a shell, and return what they led to."""
+        if self._found is None:
+            return self._steps.through(shells)
+        return SoFar(self._found.maps[0], self._found.shells, self._found.evidence, more=False)
 
     @property
     def history(self) -> tuple[StartStep, ...]:
@@ -206,11 +221,11 @@ class _Steps:
     def history(self) -> tuple[StartStep, ...]:
         return self._search.history
 
-    def through(self, shells: int) -> SoFar | None:
+    def through(self, shells: int) -> SoFar:
         with self._shown():
             more = self._search.through(shells)
         best = self._search.best
-        return SoFar(best.maps[:, 0].mean(dim=0), self._search.shells, best.evidence) if more else None
+        return SoFar(best.maps[:, 0].mean(dim=0), self._search.shells, best.evidence, more)
 
     def finish(self) -> FirstMaps:
         with self._shown():
