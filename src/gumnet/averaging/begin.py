@@ -27,8 +27,8 @@ from gumnet.types import Volume
 
 AGREEMENT = 0.5
 """Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure."""
-COMPARED_SHELLS, AGREEMENT_SO_FAR = 7, 0.3
-"""Halves that agree by less than this in so many shells are given up: finer ones take two thirds of the time and do not
+COMPARED_SHELLS = 7
+"""Halves that do not agree in so many shells are given up there: finer ones take two thirds of the time, and do not
 bring together what is another shape."""
 LEAST_EVIDENCE = 0.3
 """Evidence of a particle, in natural units, from which on first maps tell more than noise does: pure noise has none,
@@ -82,7 +82,7 @@ def begin(
     if apart:
         searches = [FirstSearch(half, config, f"half {i + 1}", 1, on_start, kept) for i, half in enumerate(halves)]
         agreement = None if config.start == "halves" else _agreement_so_far(searches, config, kept)
-        if agreement is None or agreement >= AGREEMENT_SO_FAR:
+        if agreement is None or agreement >= AGREEMENT:
             found = [search.finish() for search in searches]
             steps = [step for one in found for step in one.history]
             notes += [note for one in found for note in one.notes]
