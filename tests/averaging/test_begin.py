@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from gumnet.averaging.begin import AGREEMENT, Beginning, agreement_of_shapes, begin
+from gumnet.averaging.checkpoint import Checkpoint
 from gumnet.averaging.config import AverageConfig
 from gumnet.averaging.halves import assign_half_sets, rows_of_half
 from gumnet.averaging.mask import low_pass
 from gumnet.averaging.start import Phase
 from gumnet.geometry.so3 import random_rotations
 from gumnet.geometry.warp import voxel_coordinates, warp
+from gumnet.journal import Journal
 from gumnet.particles import Particles
 from gumnet.simulation.config import SimulationConfig
 from gumnet.simulation.dataset import simulate
@@ -68,6 +72,32 @@ def test_together_is_one_map_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(heard) == {"all particles"}
     assert len(heard) == len(beginning.steps)
     assert any("there may be no structure" in note for note in beginning.notes)
+
+
+@pytest.mark.parametrize("agreement", [0.1, 0.9])
+def test_halves_that_disagree_are_given_up_before_their_finer_shells(
+    agreement: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also in a run that goes on after the comparison: it is kept, since the maps of that moment are gone."""
+    monkeypatch.setattr("gumnet.averaging.begin.COMPARED_SHELLS", 3)
+    monkeypatch.setattr("gumnet.averaging.begin.agreement_of_shapes", lambda *_, **__: agreement)
+    particles = assign_half_sets(simulated(), 0)
+    halves = [particles.select(rows_of_half(particles, half)) for half in (1, 2)]
+    heard: list[tuple[str, int]] = []
+    with Journal.open(tmp_path / "j", settings={}, inputs={}) as journal:
+        kept = Checkpoint(journal)
+        first = begin(halves, particles, CONFIG, lambda whose, step: heard.append((whose, step.shells)), kept)
+        assert first.together == (agreement < AGREEMENT)
+        of_halves = {shells for whose, shells in heard if whose.startswith("half")}
+        assert of_halves == ({3} if first.together else {3, 4})
+        assert len(first.steps) == len(heard)
+        assert any("do not agree" in note for note in first.notes) == first.together
+        heard.clear()
+        monkeypatch.setattr("gumnet.averaging.begin.agreement_of_shapes", lambda *_, **__: 0.5)
+        again = begin(halves, particles, CONFIG, lambda whose, step: heard.append((whose, step.shells)), kept)
+    assert not heard
+    assert torch.equal(torch.stack(first.maps), torch.stack(again.maps))
+    assert (first.steps, first.together) == (again.steps, again.together)
 
 
 def test_balls_are_not_one_structure_however_alike(generator: torch.Generator) -> None:

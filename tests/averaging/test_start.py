@@ -84,6 +84,19 @@ def test_one_seed_has_one_result(simulation: Simulation) -> None:
     assert not torch.allclose(first.maps, other.maps, rtol=0.01)
 
 
+def test_a_search_that_was_looked_at_ends_as_one_that_was_not(simulation: Simulation, found: FirstMaps) -> None:
+    data = LowBand.of(simulation.particles, 4)
+    search = StartSearch(data, CONFIG, mask=default_mask(BOX), generator=seeded(11))
+    more = search.through(3)
+    assert (more, search.shells) == (True, 3)
+    assert {step.shells for step in search.history} == {3}
+    assert search.best.maps.shape == (4, 1, BOX, BOX, BOX)
+    assert not search.through(4)
+    whole = search.finish()
+    assert torch.equal(whole.maps, found.maps)
+    assert whole.history == found.history
+
+
 def test_a_particle_is_not_in_the_maps_it_is_compared_with(simulation: Simulation, generator: torch.Generator) -> None:
     # Shells count by a power that nothing in the sums decides: what is left is what the maps are made of.
     config = replace(CONFIG, schedule=(Phase(3, 1, 0.0, 0.0),))
