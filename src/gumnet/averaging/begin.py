@@ -26,8 +26,8 @@ from gumnet.symmetry.find import LEAST_SHARE
 from gumnet.types import Volume
 
 AGREEMENT = 0.7
-"""Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure: maps of
-one reach 0.8 or more, a ribosome and what a start that went wrong makes of it 0.4 to 0.5 (docs/joint.md)."""
+"""Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure. Maps
+of one reach 0.8 or more; a ribosome and what a start that went wrong makes of it 0.4 to 0.5 (docs/joint.md)."""
 COMPARED_SHELLS = 7
 """Halves that do not agree in so many shells are given up there: finer ones take two thirds of the time, and do not
 bring together what is another shape."""
