@@ -93,7 +93,7 @@ def test_halves_that_disagree_are_given_up_before_their_finer_shells(
         assert len(first.steps) == len(heard)
         assert any("do not agree" in note for note in first.notes) == first.together
         heard.clear()
-        monkeypatch.setattr("gumnet.averaging.begin.agreement_of_shapes", lambda *_, **__: 0.5)
+        monkeypatch.setattr("gumnet.averaging.begin.agreement_of_shapes", lambda *_, **__: AGREEMENT)
         again = begin(halves, particles, CONFIG, lambda whose, step: heard.append((whose, step.shells)), kept)
     assert not heard
     assert torch.equal(torch.stack(first.maps), torch.stack(again.maps))
