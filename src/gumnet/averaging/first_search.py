@@ -126,6 +126,8 @@ class FirstSearch:
             found = self._steps.finish()
             self._found = replace(found, notes=(*self._notes, *found.notes))
             self._found.keep(self._kept)
+            # With it the spectra of the particles.
+            del self._steps
         return self._found
 
 
