@@ -27,7 +27,7 @@ from gumnet.types import Volume
 
 AGREEMENT = 0.7
 """Agreement of the shapes of two halves' first maps, within their band, from which on they count as one structure. Maps
-of one reach 0.8 or more; a ribosome and what a start that went wrong makes of it 0.4 to 0.5 (docs/joint.md)."""
+of one reach 0.78 or more; a ribosome and what a start that went wrong makes of it 0.4 to 0.5 (docs/joint.md)."""
 COMPARED_SHELLS = 7
 """Halves that do not agree in so many shells are given up there: finer ones take two thirds of the time, and do not
 bring together what is another shape."""
@@ -41,7 +41,7 @@ _DOUBT = (
 )
 _APART = (
     "The halves, each by itself, found first maps that do not agree (correlation of their shapes {:.2f}; maps of one "
-    "structure reach 0.8 or more)."
+    "structure reach 0.7 or more)."
 )
 _TINY, _MOST_CHANCE = 1e-20, 0.99
 
